@@ -210,7 +210,9 @@ type Filing struct {
 	// Set while waiting: when the next try is due.
 	DueTime *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=due_time,json=dueTime,proto3" json:"due_time,omitempty"`
 	// Changes whenever anything above does; only ever grows.
-	Version       int64 `protobuf:"varint,25,opt,name=version,proto3" json:"version,omitempty"`
+	Version int64 `protobuf:"varint,25,opt,name=version,proto3" json:"version,omitempty"`
+	// Offset in filings.submitted of the newest submission.
+	Position      int64 `protobuf:"varint,26,opt,name=position,proto3" json:"position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -416,6 +418,13 @@ func (x *Filing) GetDueTime() *timestamppb.Timestamp {
 func (x *Filing) GetVersion() int64 {
 	if x != nil {
 		return x.Version
+	}
+	return 0
+}
+
+func (x *Filing) GetPosition() int64 {
+	if x != nil {
+		return x.Position
 	}
 	return 0
 }
@@ -637,7 +646,7 @@ var File_springtide_v1_filing_proto protoreflect.FileDescriptor
 
 const file_springtide_v1_filing_proto_rawDesc = "" +
 	"\n" +
-	"\x1aspringtide/v1/filing.proto\x12\rspringtide.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aspringtide/v1/return.proto\"\xaf\b\n" +
+	"\x1aspringtide/v1/filing.proto\x12\rspringtide.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aspringtide/v1/return.proto\"\xcb\b\n" +
 	"\x06Filing\x12\x1b\n" +
 	"\tfiling_id\x18\x01 \x01(\tR\bfilingId\x120\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1a.springtide.v1.FilingStateR\x05state\x126\n" +
@@ -667,7 +676,8 @@ const file_springtide_v1_filing_proto_rawDesc = "" +
 	"updateTime\x12@\n" +
 	"\x0enext_poll_time\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\fnextPollTime\x125\n" +
 	"\bdue_time\x18\x18 \x01(\v2\x1a.google.protobuf.TimestampR\adueTime\x12\x18\n" +
-	"\aversion\x18\x19 \x01(\x03R\aversion\"J\n" +
+	"\aversion\x18\x19 \x01(\x03R\aversion\x12\x1a\n" +
+	"\bposition\x18\x1a \x01(\x03R\bposition\"J\n" +
 	"\x06Reason\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
