@@ -72,10 +72,10 @@ type Situation struct {
 	Held      time.Duration
 	HeldCause string
 
-	// Token and MyClaim: the offset of the claim this worker appended and has not sent yet; 0 and below: none.
-	Token   Token
-	MyClaim int64
-	// ClaimStarted is when the worker began to append that claim.
+	// Token of the claim that this worker appended just now and has not sent yet; zero: none.
+	// Every claim has a token of its own, so a winning claim with this token cannot
+	// have reached the log before ClaimStarted, when the worker began to append it.
+	Token        Token
 	ClaimStarted Instant
 	// Ended: the attempt this worker sent itself is over, with an unknown outcome.
 	Ended int32
@@ -111,7 +111,7 @@ func Decide(c Case, s Situation) Step {
 	case PhaseOpen:
 		return decideOpen(c, s)
 	case PhaseClaimed:
-		if s.MyClaim > 0 && s.MyClaim == c.Claim.Offset && c.Claim.Token == s.Token {
+		if s.Token != (Token{}) && c.Claim.Token == s.Token {
 			return decideSend(c, s)
 		}
 		return decideUnknown(c, s)

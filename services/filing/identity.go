@@ -56,7 +56,8 @@ func (id ID) Partition(n int) int {
 // authority that knows references recognises every send of it.
 func (id ID) Ref() string { return "ST" + string(id) }
 
-// A Token names one incarnation of a process in its claims.
+// A Token names one claim: 128 random bits, drawn anew for every claim, so that
+// whoever reads it back knows whether the claim that won is the one just appended.
 type Token [16]byte
 
 // NewToken draws 128 random bits.

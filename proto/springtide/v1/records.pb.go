@@ -715,7 +715,7 @@ func (x *Invalid) GetViolations() []*Violation {
 	return nil
 }
 
-// Claimed: attempt n is about to be sent by the process that owns the token.
+// Claimed: attempt n is about to be sent by the worker that drew the token.
 type Claimed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Attempt       int32                  `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
