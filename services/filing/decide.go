@@ -116,7 +116,7 @@ func Decide(c Case, s Situation) Step {
 		}
 		return decideUnknown(c, s)
 	case PhasePending:
-		return Step{Kind: StepQuery, Attempt: c.Claim.Attempt}
+		return decidePending(c, s)
 	default:
 		return Step{Kind: StepDone}
 	}
@@ -142,7 +142,7 @@ func decideSend(c Case, s Situation) Step {
 		// Nothing was sent and nothing will be: the claim is ours alone.
 		return Step{Kind: StepAppend, Attempt: n, Verdict: VerdictRetrySettled, Cause: "not sent in time"}
 	}
-	if c.FirstReadAt != c.Claim.ReadAt && windowEnds(c, s) {
+	if windowEnds(c, s) {
 		return quarantine(c, "the authority no longer remembers our reference")
 	}
 	return Step{Kind: StepSend, Attempt: n, Clean: clean(c, s)}
@@ -193,8 +193,16 @@ func decideQuery(c Case, s Situation, since time.Duration) Step {
 	case since >= settle+s.Terms.MaxWait:
 		return quarantine(c, "outcome unknown; the authority does not answer queries")
 	default:
-		return Step{Kind: StepQuery, Attempt: n}
+		return Step{Kind: StepQuery, Attempt: n, Clean: clean(c, s)}
 	}
+}
+
+// decidePending polls for the authority's decision (step 18).
+func decidePending(c Case, s Situation) Step {
+	if time.Duration(s.Now-c.Claim.ReadAt) >= s.Terms.Verdict {
+		return quarantine(c, "the authority took it and never decided")
+	}
+	return Step{Kind: StepQuery, Attempt: c.Claim.Attempt, Clean: clean(c, s)}
 }
 
 func quarantine(c Case, cause string) Step {

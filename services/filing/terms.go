@@ -70,6 +70,9 @@ type Terms struct {
 	// MaxWait is the longest the outcome may stay unknown before a person decides;
 	// an authority whose Settle is longer is quarantined at once.
 	MaxWait time.Duration
+	// Poll is the pause between two looks at something undecided; Verdict the longest
+	// an authority takes to decide on what it took.
+	Poll, Verdict time.Duration
 }
 
 // Sending is how long another worker's claim must be left alone: its owner is
@@ -88,8 +91,8 @@ func (t Terms) Validate() error {
 	if t.Class < ClassA || t.Class > ClassC {
 		errs = append(errs, errors.New("class must be A, B, U or C"))
 	}
-	if t.StartDeadline <= 0 || t.HTTPTimeout <= 0 || t.Margin <= 0 || t.MaxWait <= 0 {
-		errs = append(errs, errors.New("start deadline, HTTP timeout, margin and longest wait must be positive"))
+	if t.StartDeadline <= 0 || t.HTTPTimeout <= 0 || t.Margin <= 0 || t.MaxWait <= 0 || t.Poll <= 0 || t.Verdict <= 0 {
+		errs = append(errs, errors.New("start deadline, HTTP timeout, margin, longest wait, poll and verdict must be positive"))
 	}
 	if t.Processing < 0 || t.Lag < 0 {
 		errs = append(errs, errors.New("processing and lag must not be negative"))
