@@ -212,7 +212,9 @@ type Filing struct {
 	// Changes whenever anything above does; only ever grows.
 	Version int64 `protobuf:"varint,25,opt,name=version,proto3" json:"version,omitempty"`
 	// Offset in filings.submitted of the newest submission.
-	Position      int64 `protobuf:"varint,26,opt,name=position,proto3" json:"position,omitempty"`
+	Position int64 `protobuf:"varint,26,opt,name=position,proto3" json:"position,omitempty"`
+	// A short word for what holds the filing up, such as "breaker_open"; empty when nothing does.
+	Cause         string `protobuf:"bytes,27,opt,name=cause,proto3" json:"cause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -427,6 +429,13 @@ func (x *Filing) GetPosition() int64 {
 		return x.Position
 	}
 	return 0
+}
+
+func (x *Filing) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
 }
 
 // A Reason is an authority's own words for a refusal.
@@ -646,7 +655,7 @@ var File_springtide_v1_filing_proto protoreflect.FileDescriptor
 
 const file_springtide_v1_filing_proto_rawDesc = "" +
 	"\n" +
-	"\x1aspringtide/v1/filing.proto\x12\rspringtide.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aspringtide/v1/return.proto\"\xcb\b\n" +
+	"\x1aspringtide/v1/filing.proto\x12\rspringtide.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aspringtide/v1/return.proto\"\xe1\b\n" +
 	"\x06Filing\x12\x1b\n" +
 	"\tfiling_id\x18\x01 \x01(\tR\bfilingId\x120\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1a.springtide.v1.FilingStateR\x05state\x126\n" +
@@ -677,7 +686,8 @@ const file_springtide_v1_filing_proto_rawDesc = "" +
 	"\x0enext_poll_time\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\fnextPollTime\x125\n" +
 	"\bdue_time\x18\x18 \x01(\v2\x1a.google.protobuf.TimestampR\adueTime\x12\x18\n" +
 	"\aversion\x18\x19 \x01(\x03R\aversion\x12\x1a\n" +
-	"\bposition\x18\x1a \x01(\x03R\bposition\"J\n" +
+	"\bposition\x18\x1a \x01(\x03R\bposition\x12\x14\n" +
+	"\x05cause\x18\x1b \x01(\tR\x05cause\"J\n" +
 	"\x06Reason\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
