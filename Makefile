@@ -1,0 +1,75 @@
+.DEFAULT_GOAL := help
+
+TOOLS := bin/tools
+TOOLMOD := -modfile=.ci/tools.mod
+# The race detector needs a C compiler; go env knows whether there is one.
+RACE = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## File a sample firm of 300 companies, everything in one process
+	go run ./cmd/springtide demo
+
+.PHONY: dev
+dev: ## Run everything in one process on 127.0.0.1, durable in .services/dev
+	go run ./cmd/springtide dev --data .services/dev
+
+.PHONY: build
+build: ## Build bin/springtide
+	go build -trimpath -o bin/springtide ./cmd/springtide
+
+.PHONY: test
+test: ## All tests with the race detector, on real Kafka and Redis where they can be had
+	@test -n "$(RACE)" || echo "*** NO C COMPILER: TESTING WITHOUT THE RACE DETECTOR" >&2
+	.ci/with-services go test $(RACE) -timeout 20m ./...
+
+.PHONY: test-short
+test-short: ## The quick tests, embedded servers only
+	go test -short ./...
+
+.PHONY: bench
+bench: ## Benchmarks, on embedded and on real servers
+	.ci/with-services go test -run '^$$' -bench . -benchmem -timeout 30m ./...
+
+.PHONY: fuzz
+fuzz: ## Every fuzz target for FUZZTIME (20s) each
+	.ci/fuzz
+
+.PHONY: tools
+tools: ## Build the linters and generators into bin/tools (minutes, the first time)
+	go build $(TOOLMOD) -o $(TOOLS)/ tool
+
+.PHONY: lint
+lint: tools ## Formatting, linters, protos
+	@files=$$($(TOOLS)/gofumpt -l autoscale cmd consumers loadtest services 2>/dev/null); \
+	  test -z "$$files" || { echo "not formatted with gofumpt:"; echo "$$files"; exit 1; }
+	$(TOOLS)/golangci-lint run --timeout 15m ./...
+	$(TOOLS)/buf lint proto
+
+.PHONY: fmt
+fmt: tools ## Format the Go code
+	$(TOOLS)/gofumpt -l -w autoscale cmd consumers loadtest services
+
+.PHONY: generate
+generate: ## Generate the Go code of proto/
+	.ci/generate
+
+.PHONY: check-generated
+check-generated: ## Fail if the generated code is not what the protos say
+	.ci/generate --check
+
+.PHONY: services
+services: ## Start a real Kafka and Redis on loopback ports
+	.ci/services up
+
+.PHONY: services-down
+services-down: ## Stop them and wait until they are gone
+	.ci/services down
+
+.PHONY: clean
+clean: ## Remove everything that was built, fetched or stored
+	.ci/services wipe
+	rm -rf bin .services
