@@ -1,0 +1,133 @@
+// Package keys owns API keys: making them, telling whose a presented key is,
+// and revoking them. The truth is the compacted topic springtide.keys, of which
+// every process holds a whole copy that it keeps in step.
+//
+// It refuses to keep a secret: a key is shown once, when it is made; only its
+// HMAC-SHA256 under the installation's pepper is stored. It refuses to guess: a
+// record it cannot read revokes the key it names.
+package keys
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"springtide/services/filing"
+)
+
+// The roles. A key has one or more.
+const (
+	// RoleAccountant files returns and reads them.
+	RoleAccountant = "accountant"
+	// RoleViewer reads filings and checks returns.
+	RoleViewer = "viewer"
+	// RoleOperator runs the installation: dead letters, quarantine, authorities.
+	RoleOperator = "operator"
+)
+
+// Roles returns every role there is. The slice is the caller's own.
+func Roles() []string { return []string{RoleAccountant, RoleViewer, RoleOperator} }
+
+// An Identity is who a request comes from. It is immutable.
+type Identity struct {
+	Tenant string
+	// Subject names the key's holder within the tenant: the key id when nothing better is known.
+	Subject string
+	Roles   []string
+	// Taxpayers the identity may act for; empty: all of the tenant.
+	Taxpayers []string
+}
+
+// HasRole reports whether the identity has one of the roles.
+func (id Identity) HasRole(roles ...string) bool {
+	return slices.ContainsFunc(roles, func(r string) bool { return slices.Contains(id.Roles, r) })
+}
+
+// MayActFor reports whether a taxpayer is within the identity's scope.
+func (id Identity) MayActFor(taxpayer string) bool {
+	return len(id.Taxpayers) == 0 || slices.Contains(id.Taxpayers, taxpayer)
+}
+
+// A token is st_<key id>_<secret>: 80 and 256 random bits in base 32.
+const (
+	tokenPrefix = "st_"
+	keyIDLen    = 16
+	secretLen   = 52
+	secretBytes = 32
+)
+
+// encoding has no letters that are mistaken for digits, and no underscore.
+var encoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+
+// newToken draws a key id and a secret. crypto/rand never fails; it aborts the program instead.
+func newToken() (keyID string, secret []byte, token string) {
+	var id [keyIDLen * 5 / 8]byte
+	secret = make([]byte, secretBytes)
+	_, _ = rand.Read(id[:])
+	_, _ = rand.Read(secret)
+	keyID = encoding.EncodeToString(id[:])
+	return keyID, secret, tokenPrefix + keyID + "_" + encoding.EncodeToString(secret)
+}
+
+// parseToken takes a token apart. There is exactly one way to write a token.
+func parseToken(token string) (keyID string, secret []byte, err error) {
+	malformed := &filing.Error{Reason: filing.ReasonKeyInvalid}
+	rest, ok := strings.CutPrefix(token, tokenPrefix)
+	if !ok || len(rest) != keyIDLen+1+secretLen || rest[keyIDLen] != '_' {
+		return "", nil, malformed
+	}
+	keyID = rest[:keyIDLen]
+	if _, err := encoding.DecodeString(keyID); err != nil {
+		return "", nil, malformed
+	}
+	secret, err = encoding.DecodeString(rest[keyIDLen+1:])
+	if err != nil || encoding.EncodeToString(secret) != rest[keyIDLen+1:] { // 260 bits of text for 256: the last 4 must be 0
+		return "", nil, malformed
+	}
+	return keyID, secret, nil
+}
+
+// hashSecret is what is kept of a secret. It is bound to the key id, so that
+// one record's hash is of no use in another.
+func hashSecret(pepper []byte, keyID string, secret []byte) []byte {
+	mac := hmac.New(sha256.New, pepper)
+	mac.Write([]byte("springtide api key v1\x00" + keyID + "\x00"))
+	mac.Write(secret)
+	return mac.Sum(nil)
+}
+
+// minPepper is the shortest pepper, in bytes.
+const minPepper = 32
+
+// PepperFile reads the installation's pepper from a file and makes the file,
+// readable to its owner alone, when there is none. Whoever loses the file loses
+// every key.
+func PepperFile(path string) ([]byte, error) {
+	pepper, err := os.ReadFile(path)
+	switch {
+	case err == nil && len(pepper) < minPepper:
+		return nil, fmt.Errorf("pepper %s: %d bytes, want at least %d", path, len(pepper), minPepper)
+	case err == nil:
+		return pepper, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("pepper: %w", err)
+	}
+	pepper = make([]byte, minPepper)
+	_, _ = rand.Read(pepper)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("pepper: %w", err)
+	}
+	_, err = f.Write(pepper)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return nil, fmt.Errorf("pepper %s: %w", path, err)
+	}
+	return pepper, nil
+}

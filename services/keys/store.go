@@ -1,0 +1,360 @@
+package keys
+
+import (
+	"cmp"
+	"context"
+	"crypto/hmac"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/eventlog"
+	"springtide/services/filing"
+)
+
+// partition of springtide.keys: it has only one, so that its order is total.
+const partition = 0
+
+// A Log is what the store needs of the event log; FromLog makes one.
+type Log interface {
+	// Append returns the record's offset once it is durable.
+	Append(ctx context.Context, topic string, partition int, r eventlog.Record) (int64, error)
+	// EndOffset is the offset the next record will get.
+	EndOffset(ctx context.Context, topic string, partition int) (int64, error)
+	// Read starts reading at an offset.
+	Read(ctx context.Context, topic string, partition int, from int64) Reader
+}
+
+// A Reader gives the records of a partition in order.
+type Reader interface {
+	// Next waits for records; no records and no error means none came for a while.
+	Next(ctx context.Context) ([]eventlog.Record, error)
+	Close() error
+}
+
+// Config of a store.
+type Config struct {
+	// Pepper is the installation's secret, at least 32 bytes; see PepperFile. Required.
+	Pepper []byte
+	// MaxKeys bounds the copy in memory; 0 means 100,000.
+	MaxKeys int
+	// Retry is the pause after the log could not be read; 0 means 500 ms.
+	Retry time.Duration
+}
+
+func (c Config) validate() (Config, error) {
+	if len(c.Pepper) < minPepper {
+		return c, fmt.Errorf("keys: pepper has %d bytes, want at least %d", len(c.Pepper), minPepper)
+	}
+	if c.MaxKeys < 0 || c.Retry < 0 {
+		return c, errors.New("keys: negative MaxKeys or Retry")
+	}
+	if c.MaxKeys == 0 {
+		c.MaxKeys = 100_000
+	}
+	if c.Retry == 0 {
+		c.Retry = 500 * time.Millisecond
+	}
+	c.Pepper = slices.Clone(c.Pepper)
+	return c, nil
+}
+
+// A Store is a whole copy of springtide.keys. It is safe for concurrent use.
+type Store struct {
+	cfg    Config
+	log    Log
+	logger *slog.Logger
+
+	ready chan struct{}
+
+	mu     sync.RWMutex
+	loaded bool
+	keys   map[string]entry
+	// next is the offset to read next.
+	next int64
+}
+
+// entry is the newest record of one key.
+type entry struct {
+	offset int64
+	record *springtidev1.KeyRecord
+}
+
+// A Key is what may be shown of a key.
+type Key struct {
+	ID         string
+	Identity   Identity
+	CreateTime time.Time
+	Revoked    bool
+}
+
+// New makes an empty store; Run or Load fills it. A nil logger is silent.
+func New(cfg Config, log Log, logger *slog.Logger) (*Store, error) {
+	cfg, err := cfg.validate()
+	if err != nil {
+		return nil, err
+	}
+	if log == nil {
+		return nil, errors.New("keys: no log")
+	}
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	return &Store{
+		cfg: cfg, log: log, logger: logger,
+		ready: make(chan struct{}), keys: make(map[string]entry),
+	}, nil
+}
+
+// Ready is closed once the whole topic was read for the first time.
+func (s *Store) Ready() <-chan struct{} { return s.ready }
+
+// Run reads the whole topic and keeps the copy in step until the context ends.
+// While the log cannot be read the last copy stays in force.
+func (s *Store) Run(ctx context.Context) error {
+	for {
+		err := s.Load(ctx)
+		if err == nil {
+			err = s.tail(ctx)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.logger.WarnContext(ctx, "API keys cannot be read; the last copy stays in force", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(s.cfg.Retry):
+		}
+	}
+}
+
+// Load reads on to the end the topic has now. It is enough for a command that
+// looks once; a server uses Run.
+func (s *Store) Load(ctx context.Context) error {
+	end, err := s.log.EndOffset(ctx, eventlog.TopicKeys, partition)
+	if err != nil {
+		return fmt.Errorf("keys: end of %s: %w", eventlog.TopicKeys, err)
+	}
+	if err := s.read(ctx, end); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.loaded {
+		s.loaded = true
+		close(s.ready)
+	}
+	return nil
+}
+
+// tail follows the topic until the context ends or reading fails.
+func (s *Store) tail(ctx context.Context) error { return s.read(ctx, -1) }
+
+// read applies records up to an offset; -1 means for ever.
+func (s *Store) read(ctx context.Context, end int64) (err error) {
+	from := s.position()
+	if end >= 0 && from >= end {
+		return nil
+	}
+	r := s.log.Read(ctx, eventlog.TopicKeys, partition, from)
+	defer func() { err = errors.Join(err, r.Close()) }()
+	for end < 0 || s.position() < end {
+		records, err := r.Next(ctx)
+		if err != nil {
+			return fmt.Errorf("keys: read %s at %d: %w", eventlog.TopicKeys, s.position(), err)
+		}
+		for _, rec := range records {
+			s.apply(ctx, rec)
+		}
+	}
+	return nil
+}
+
+func (s *Store) position() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.next
+}
+
+// apply takes one record in; older ones than the copy's change nothing.
+func (s *Store) apply(ctx context.Context, r eventlog.Record) {
+	id := string(r.Key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next = max(s.next, r.Offset+1)
+	old, known := s.keys[id]
+	if known && old.offset >= r.Offset {
+		return
+	}
+	if len(r.Value) == 0 { // a tombstone
+		delete(s.keys, id)
+		return
+	}
+	record := &springtidev1.KeyRecord{}
+	if err := proto.Unmarshal(r.Value, record); err != nil || record.GetKeyId() != id {
+		s.logger.ErrorContext(ctx, "unreadable API key record; the key is refused", "offset", r.Offset, "error", err)
+		record = &springtidev1.KeyRecord{KeyId: id, Revoked: true}
+	}
+	if !known && len(s.keys) >= s.cfg.MaxKeys {
+		s.logger.ErrorContext(ctx, "too many API keys; the new one is refused", "max", s.cfg.MaxKeys)
+		return
+	}
+	s.keys[id] = entry{offset: r.Offset, record: record}
+}
+
+// Authenticate says whose a token is. Its errors are *filing.Error with reason
+// KEY_MISSING, KEY_INVALID, KEY_REVOKED (only to who knows the secret) or
+// STARTING. It takes the same time whether or not the key is known.
+func (s *Store) Authenticate(token string) (Identity, error) {
+	if token == "" {
+		return Identity{}, &filing.Error{Reason: filing.ReasonKeyMissing}
+	}
+	keyID, secret, err := parseToken(token)
+	if err != nil {
+		return Identity{}, err
+	}
+	s.mu.RLock()
+	loaded, record := s.loaded, s.keys[keyID].record
+	s.mu.RUnlock()
+	if !loaded {
+		return Identity{}, &filing.Error{Reason: filing.ReasonStarting, RetryAfter: time.Second}
+	}
+	same := hmac.Equal(record.GetHash(), hashSecret(s.cfg.Pepper, keyID, secret))
+	switch {
+	case !same:
+		return Identity{}, &filing.Error{Reason: filing.ReasonKeyInvalid}
+	case record.GetRevoked():
+		return Identity{}, &filing.Error{Reason: filing.ReasonKeyRevoked}
+	default:
+		return identityOf(record), nil
+	}
+}
+
+func identityOf(r *springtidev1.KeyRecord) Identity {
+	return Identity{Tenant: r.GetTenant(), Subject: r.GetSubject(), Roles: r.GetRoles(), Taxpayers: r.GetTaxpayers()}
+}
+
+// Create makes a key and returns it with its token, which is shown this once.
+// An empty subject becomes the key id.
+func (s *Store) Create(ctx context.Context, id Identity) (Key, string, error) {
+	if err := validate(id); err != nil {
+		return Key{}, "", err
+	}
+	keyID, secret, token := newToken()
+	if id.Subject == "" {
+		id.Subject = keyID
+	}
+	record := &springtidev1.KeyRecord{
+		KeyId: keyID, Hash: hashSecret(s.cfg.Pepper, keyID, secret),
+		Tenant: id.Tenant, Subject: id.Subject, Roles: slices.Clone(id.Roles), Taxpayers: slices.Clone(id.Taxpayers),
+		CreateTime: timestamppb.Now(),
+	}
+	if err := s.put(ctx, record); err != nil {
+		return Key{}, "", fmt.Errorf("create API key: %w", err)
+	}
+	return keyOf(record), token, nil
+}
+
+// Revoke ends a key for good. Revoking twice is no error; a key that is not
+// there is NOT_FOUND. It needs a loaded store.
+func (s *Store) Revoke(ctx context.Context, keyID string) (Key, error) {
+	s.mu.RLock()
+	old := s.keys[keyID].record
+	s.mu.RUnlock()
+	if old == nil {
+		return Key{}, fmt.Errorf("revoke API key: %w", &filing.Error{Reason: filing.ReasonNotFound, Field: "key_id"})
+	}
+	record := proto.CloneOf(old)
+	record.Revoked = true
+	if err := s.put(ctx, record); err != nil {
+		return Key{}, fmt.Errorf("revoke API key %s: %w", keyID, err)
+	}
+	return keyOf(record), nil
+}
+
+// put makes a record durable and counts it here at once; other processes read it within a second.
+func (s *Store) put(ctx context.Context, record *springtidev1.KeyRecord) error {
+	value, err := proto.Marshal(record)
+	if err != nil {
+		return err
+	}
+	r := eventlog.Record{
+		Topic: eventlog.TopicKeys, Partition: partition,
+		Key: []byte(record.GetKeyId()), Value: value, Tenant: record.GetTenant(),
+	}
+	r.Offset, err = s.log.Append(ctx, eventlog.TopicKeys, partition, r)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.keys[record.GetKeyId()].offset <= r.Offset { // what is read later finds it there; next stays the reader's
+		s.keys[record.GetKeyId()] = entry{offset: r.Offset, record: record}
+	}
+	return nil
+}
+
+// List returns a tenant's keys, oldest first; an empty tenant means all. It
+// needs a loaded store.
+func (s *Store) List(tenant string) []Key {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var found []Key
+	for _, e := range s.keys {
+		if tenant == "" || e.record.GetTenant() == tenant {
+			found = append(found, keyOf(e.record))
+		}
+	}
+	slices.SortFunc(found, func(a, b Key) int {
+		return cmp.Or(a.CreateTime.Compare(b.CreateTime), strings.Compare(a.ID, b.ID))
+	})
+	return found
+}
+
+func keyOf(r *springtidev1.KeyRecord) Key {
+	return Key{ID: r.GetKeyId(), Identity: identityOf(r), CreateTime: r.GetCreateTime().AsTime(), Revoked: r.GetRevoked()}
+}
+
+// validate refuses an identity that a request could not carry.
+func validate(id Identity) error {
+	const longest, mostTaxpayers = 64, 10_000
+	if id.Tenant == "" || len(id.Tenant) > longest || !plain(id.Tenant) {
+		return fmt.Errorf("tenant %q: want 1 to %d letters, digits, dots, dashes or underscores", id.Tenant, longest)
+	}
+	if len(id.Subject) > longest {
+		return fmt.Errorf("subject has %d bytes, at most %d are allowed", len(id.Subject), longest)
+	}
+	if len(id.Roles) == 0 {
+		return fmt.Errorf("no role: want one of %s", strings.Join(Roles(), ", "))
+	}
+	for _, role := range id.Roles {
+		if !slices.Contains(Roles(), role) {
+			return fmt.Errorf("role %q: want one of %s", role, strings.Join(Roles(), ", "))
+		}
+	}
+	if len(id.Taxpayers) > mostTaxpayers {
+		return fmt.Errorf("%d taxpayers, at most %d are allowed", len(id.Taxpayers), mostTaxpayers)
+	}
+	return nil
+}
+
+// plain reports whether a name is safe in a header, a log and a file name.
+func plain(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool {
+		switch {
+		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', strings.ContainsRune("._-", r):
+			return false
+		default:
+			return true
+		}
+	})
+}
