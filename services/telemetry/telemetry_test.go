@@ -1,0 +1,138 @@
+package telemetry_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"springtide/services/telemetry"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// serve runs an admin port until the test ends and returns its address.
+func serve(t *testing.T, prepare func(*telemetry.Telemetry)) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tel, err := telemetry.New(telemetry.Config{Log: io.Discard, Admin: listener})
+	if err != nil {
+		t.Fatal(err)
+	}
+	prepare(tel)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- tel.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return "http://" + listener.Addr().String()
+}
+
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(response.Body)
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
+
+func TestAdminPort(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(tel *telemetry.Telemetry) {
+		counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "springtide_test_total", Help: "Of this test."})
+		tel.Registry().MustRegister(counter)
+		counter.Add(3)
+		tel.AddCheck("log", func(context.Context) error { return nil })
+	})
+	for path, want := range map[string]string{
+		"/metrics":      "springtide_test_total 3",
+		"/healthz":      "ok",
+		"/readyz":       "log: ok",
+		"/debug/pprof/": "goroutine",
+	} {
+		if code, body := get(t, url+path); code != http.StatusOK || !strings.Contains(body, want) {
+			t.Errorf("%s: %d, lacks %q", path, code, want)
+		}
+	}
+}
+
+func TestNotReadyNamesTheCheckThatFails(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(tel *telemetry.Telemetry) {
+		tel.AddCheck("log", func(context.Context) error { return nil })
+		tel.AddCheck("view", func(context.Context) error { return errors.New("no connection") })
+	})
+	code, body := get(t, url+"/readyz")
+	if code != http.StatusServiceUnavailable || body != "log: ok\nview: no connection\n" {
+		t.Errorf("%d %q", code, body)
+	}
+	if code, _ := get(t, url+"/healthz"); code != http.StatusOK {
+		t.Errorf("healthz answers %d", code)
+	}
+}
+
+func TestLoggerHonoursLevelAndFormat(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	tel, err := telemetry.New(telemetry.Config{Log: &out, Level: "warn"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tel.Logger().Info("quiet")
+	tel.Logger().Warn("loud", "count", 2)
+	var line map[string]any
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
+		t.Fatalf("not one line of JSON: %q", out.String())
+	}
+	if line["msg"] != "loud" || line["count"] != 2.0 {
+		t.Errorf("line %v", line)
+	}
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	t.Parallel()
+	for name, cfg := range map[string]telemetry.Config{
+		"no log":        {},
+		"odd level":     {Log: io.Discard, Level: "loud"},
+		"odd format":    {Log: io.Discard, Format: "xml"},
+		"negative time": {Log: io.Discard, CheckTimeout: -1},
+	} {
+		if _, err := telemetry.New(cfg); err == nil {
+			t.Errorf("%s was taken", name)
+		}
+	}
+}
+
+func TestWithoutAdminPortRunWaits(t *testing.T) {
+	t.Parallel()
+	tel, err := telemetry.New(telemetry.Config{Log: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := tel.Run(ctx); err != nil {
+		t.Error(err)
+	}
+}
