@@ -14,8 +14,8 @@ demo: ## File a sample firm of 300 companies, everything in one process
 	go run ./cmd/springtide demo
 
 .PHONY: dev
-dev: ## Run everything in one process on 127.0.0.1, durable in .services/dev
-	go run ./cmd/springtide dev --data .services/dev
+dev: ## Run everything in one process, durable in springtide-data
+	go run ./cmd/springtide dev
 
 .PHONY: build
 build: ## Build bin/springtide
