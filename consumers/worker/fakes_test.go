@@ -111,7 +111,7 @@ type bench struct {
 	t      *testing.T
 	engine *worker.Engine
 	stop   context.CancelFunc
-	ctx    context.Context //nolint:containedctx // ends with the test
+	ctx    context.Context // of the partitions; stop ends it
 	runs   sync.WaitGroup
 	errs   journal[error]
 }

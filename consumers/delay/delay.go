@@ -1,0 +1,127 @@
+// Package delay parks submissions that must not be handled yet and releases
+// them when they are due. It owns the three delay topics, which have the
+// partitions and the key of filings.validated: what is parked in a partition is
+// released to the same partition there.
+//
+// A record is released at its due time by the releasing process's wall clock, or
+// when it has been held, by that process's own steady clock, as long as its tier
+// is meant for: whichever comes first. Only the longest tier parks a record again
+// that is not due by then. So a clock that jumps makes a record early, or late by
+// no more than a tier, and can neither lose one nor make the release spin. Being
+// early is harmless: no decision of safety hangs on it, the submit stage looks at
+// its gates again.
+//
+// Nothing is released exactly once. A crash between the append and the commit
+// releases a record twice, a straggler may be parked twice, and the fold of the
+// ledger drops the repetition.
+//
+// # Limit
+//
+// A tier is read in order and released in order of due time, among the records
+// that are held in memory ([Config].ReadAhead of a partition). Behind more
+// records than that, one that is due earlier waits for those ahead of it: at most
+// as long as its tier is meant for, which is why there are tiers.
+package delay
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/eventlog"
+)
+
+// Group is the consumer group that releases.
+const Group = "delay"
+
+// An Appender appends records to their partitions of a topic and returns their
+// offsets. After an error any of them may be there.
+type Appender interface {
+	AppendAll(ctx context.Context, topic string, records []eventlog.Record) ([]int64, error)
+}
+
+// A tier is a delay topic and the longest wait it is meant for.
+type tier struct {
+	topic string
+	limit time.Duration
+}
+
+// tiers gives the tiers, the shortest first.
+func tiers() []tier {
+	return []tier{
+		{eventlog.TopicDelay30s, 30 * time.Second},
+		{eventlog.TopicDelay5m, 5 * time.Minute},
+		{eventlog.TopicDelay1h, time.Hour},
+	}
+}
+
+// longest reports whether a record may be parked again in this tier.
+func (t tier) longest() bool { return t.topic == eventlog.TopicDelay1h }
+
+// Topics are the topics of all tiers.
+func Topics() []string {
+	var topics []string
+	for _, t := range tiers() {
+		topics = append(topics, t.topic)
+	}
+	return topics
+}
+
+// tierFor is the shortest tier that covers a wait, or the longest there is.
+func tierFor(wait time.Duration) tier {
+	all := tiers()
+	for _, t := range all {
+		if wait <= t.limit {
+			return t
+		}
+	}
+	return all[len(all)-1]
+}
+
+// Park makes a submission durable in the tier that covers the time from now to
+// due, both by the caller's clock. The partition is that of its filing. The
+// submission is not changed. A nil error means that it will be handled again.
+func Park(ctx context.Context, log Appender, sub *springtidev1.Submission, partition int, due, now time.Time) error {
+	parked := proto.CloneOf(sub)
+	parked.DueTime = timestamppb.New(due)
+	value, err := proto.Marshal(parked)
+	if err != nil {
+		return fmt.Errorf("encode submission %s: %w", sub.GetSubmissionId(), err)
+	}
+	topic := tierFor(due.Sub(now)).topic
+	_, err = log.AppendAll(ctx, topic, []eventlog.Record{{
+		Topic: topic, Partition: partition, Key: []byte(sub.GetFilingId()), Value: value, Tenant: sub.GetTenant(),
+	}})
+	if err != nil {
+		return fmt.Errorf("park filing %s in %s: %w", sub.GetFilingId(), topic, err)
+	}
+	return nil
+}
+
+// dueOf reads when a parked record is due. What cannot be read is due at once:
+// the submit stage says what is to be done with it.
+func dueOf(value []byte) time.Time {
+	sub := &springtidev1.Submission{}
+	if err := proto.Unmarshal(value, sub); err != nil || sub.GetDueTime().CheckValid() != nil {
+		return time.Time{}
+	}
+	return sub.GetDueTime().AsTime()
+}
+
+// released is a parked value as it goes back to filings.validated.
+func released(value []byte) []byte {
+	sub := &springtidev1.Submission{}
+	if err := proto.Unmarshal(value, sub); err != nil {
+		return value
+	}
+	sub.DueTime = nil
+	value, err := proto.Marshal(sub)
+	if err != nil {
+		return value
+	}
+	return value
+}
