@@ -1,0 +1,185 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+	"unicode/utf8"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// fetchWait is how long an idle fetch waits at the broker; a record that
+// arrives ends it at once.
+const fetchWait = time.Second
+
+// A Reader reads one partition in offset order, from one goroutine at a time.
+// It belongs to no group and commits nothing.
+type Reader struct {
+	log       *Log
+	topic     *topic
+	partition int
+	next      int64 // may be FirstOffset until the first answer
+	fromFirst bool  // next was resolved from FirstOffset and nothing was read yet
+	err       error // for good
+}
+
+// Read returns a reader of a partition that starts at offset from, or at the
+// oldest record if from is FirstOffset. It does no I/O itself; a wrong topic
+// shows in Next.
+func (l *Log) Read(name string, partition int, from int64) *Reader {
+	t, err := l.find(name, partition)
+	if err == nil && from < 0 && from != FirstOffset {
+		err = fmt.Errorf("%w: %d", ErrOffsetOutOfRange, from)
+	}
+	if err != nil {
+		err = fmt.Errorf("read: %w", err)
+	}
+	return &Reader{log: l, topic: t, partition: partition, next: from, err: err}
+}
+
+// Offset is the offset that the next call of Next looks for, or FirstOffset
+// before the first call.
+func (r *Reader) Offset() int64 { return r.next }
+
+// Close ends the reader. It holds nothing between calls of Next, so this only
+// makes later calls fail.
+func (r *Reader) Close() error {
+	if r.err == nil {
+		r.err = ErrClosed
+	}
+	return nil
+}
+
+// Next waits for records and returns what the broker had, in order, at least
+// one. It rides out broker restarts and leader changes; the errors are
+// ErrOffsetOutOfRange, a missing permission, ErrClosed and the end of ctx.
+// The records belong to the caller.
+func (r *Reader) Next(ctx context.Context) ([]Record, error) {
+	for failures := 0; r.err == nil; {
+		records, err := r.fetch(ctx)
+		switch {
+		case err == nil && len(records) > 0:
+			r.log.metrics.readRecords.WithLabelValues(r.topic.name).Add(float64(len(records)))
+			return records, nil
+		case err == nil:
+			failures = 0
+			continue
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("read %s/%d at %d: %w", r.topic.name, r.partition, r.next, context.Cause(ctx))
+		case errors.Is(err, kafka.OffsetOutOfRange) && r.fromFirst:
+			r.next = FirstOffset // retention was faster
+		case errors.Is(err, kafka.OffsetOutOfRange):
+			return nil, fmt.Errorf("read %s/%d at %d: %w", r.topic.name, r.partition, r.next, ErrOffsetOutOfRange)
+		case r.log.isClosed():
+			return nil, fmt.Errorf("read %s/%d at %d: %w", r.topic.name, r.partition, r.next, ErrClosed)
+		case !retriable(err):
+			return nil, fmt.Errorf("read %s/%d at %d: %w", r.topic.name, r.partition, r.next, err)
+		}
+		r.log.metrics.readRetries.WithLabelValues(r.topic.name).Inc()
+		if failures == 3 { // a restart costs one or two
+			r.log.log.WarnContext(ctx, "reading fails, trying on", "topic", r.topic.name, "partition", r.partition, "offset", r.next, "error", err)
+		}
+		if err := sleep(ctx, backoff(failures)); err != nil {
+			return nil, fmt.Errorf("read %s/%d at %d: %w", r.topic.name, r.partition, r.next, err)
+		}
+		failures++
+	}
+	return nil, r.err
+}
+
+func (l *Log) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
+// fetch asks once.
+func (r *Reader) fetch(ctx context.Context) ([]Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchWait+callTimeout)
+	defer cancel()
+	if r.next == FirstOffset {
+		span, err := r.log.offsets(ctx, r.topic, r.partition)
+		if err != nil {
+			return nil, err
+		}
+		r.next, r.fromFirst = span.Start, true
+	}
+	res, err := r.log.client.Fetch(ctx, &kafka.FetchRequest{
+		Topic:     r.topic.full,
+		Partition: r.partition,
+		Offset:    r.next,
+		MinBytes:  1,
+		MaxBytes:  int64(r.log.cfg.FetchBytes),
+		MaxWait:   fetchWait,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if res.Error != nil {
+		return nil, res.Error
+	}
+	return r.decode(res.Records)
+}
+
+func (r *Reader) decode(in kafka.RecordReader) ([]Record, error) {
+	var out []Record
+	for {
+		rec, err := in.ReadRecord()
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			if len(out) > 0 { // hand out what is whole; the rest comes again
+				return out, nil
+			}
+			return nil, fmt.Errorf("decode batch: %w", err)
+		}
+		key, value, err := take(rec)
+		if err != nil {
+			return out, fmt.Errorf("decode record: %w", err)
+		}
+		if rec.Offset < r.next {
+			continue // a batch starts before the offset that was asked for
+		}
+		out = append(out, Record{
+			Topic: r.topic.name, Partition: r.partition, Offset: rec.Offset,
+			Key: key, Value: value, Time: rec.Time, Tenant: tenantOf(rec.Headers),
+		})
+		r.next, r.fromFirst = rec.Offset+1, false
+	}
+}
+
+// take copies key and value into one allocation and gives the pages back.
+func take(rec *kafka.Record) (key, value []byte, err error) {
+	var k, v int
+	if rec.Key != nil {
+		k = rec.Key.Len()
+	}
+	if rec.Value != nil {
+		v = rec.Value.Len()
+	}
+	buf := make([]byte, k+v)
+	fill := func(from kafka.Bytes, dst []byte) ([]byte, error) {
+		if from == nil {
+			return nil, nil
+		}
+		_, err := io.ReadFull(from, dst)
+		return dst, errors.Join(err, from.Close())
+	}
+	key, kerr := fill(rec.Key, buf[:k:k])
+	value, verr := fill(rec.Value, buf[k:])
+	return key, value, errors.Join(kerr, verr)
+}
+
+// tenantOf reads the tenant header; foreign or broken headers count as none.
+func tenantOf(headers []kafka.Header) string {
+	for _, h := range headers {
+		if h.Key == tenantHeader && len(h.Value) <= maxTenantBytes && utf8.Valid(h.Value) {
+			return string(h.Value)
+		}
+	}
+	return ""
+}
