@@ -163,8 +163,9 @@ func decideUnknown(c Case, s Situation) Step {
 		if c.Unknowns >= s.Terms.MaxUnknown {
 			return quarantine(c, "too many sends with unknown outcome")
 		}
-		if left := staleLeft(c, s); left > 0 {
-			// An older request may still arrive; asking again before then could not be answered finally.
+		// An older request may still arrive; asking again before then could not be
+		// answered finally. And an authority in trouble is not helped by haste.
+		if left := max(staleLeft(c, s), pause(c.Unknowns, s.Terms.Poll)-since); left > 0 {
 			return Step{Kind: StepWait, Attempt: n, Wait: left}
 		}
 		return Step{Kind: StepAppend, Attempt: n, Verdict: VerdictRetry, Cause: "outcome unknown; the authority knows our reference"}
@@ -173,6 +174,11 @@ func decideUnknown(c Case, s Situation) Step {
 	default:
 		return quarantine(c, "outcome unknown; the authority cannot be asked")
 	}
+}
+
+// pause doubles with every unknown outcome, up to sixty-four times the first.
+func pause(unknowns int32, first time.Duration) time.Duration {
+	return first << min(max(unknowns-1, 0), 6)
 }
 
 // decideQuery asks only when "not found" would be proof.

@@ -1,0 +1,45 @@
+package deadletter
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/consumers/ledger"
+	"springtide/consumers/worker"
+	"springtide/services/eventlog"
+)
+
+// MaxPanics is how often a record is tried before a panic puts it aside.
+const MaxPanics = 5
+
+// Guard wraps a stage's handler: a record on which it keeps panicking is put
+// aside rather than tried for ever. Errors are not counted: they come from Kafka
+// or from an authority, and pass.
+func Guard(stage string, log ledger.Appender, w *ledger.Writer, next worker.Handler) worker.Handler {
+	return worker.HandlerFunc(func(ctx context.Context, r eventlog.Record) error {
+		err, panicked := try(ctx, next, r)
+		if !panicked || worker.Failures(ctx)+1 < MaxPanics {
+			return err
+		}
+		sub := &springtidev1.Submission{}
+		if proto.Unmarshal(r.Value, sub) != nil || sub.GetFilingId() == "" {
+			return Send(ctx, log, stage, r, err)
+		}
+		if r.Topic == eventlog.TopicSubmitted {
+			sub.Position = r.Offset
+		}
+		return SendSubmission(ctx, log, w, stage, r, sub, err)
+	})
+}
+
+func try(ctx context.Context, next worker.Handler, r eventlog.Record) (err error, panicked bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			err, panicked = fmt.Errorf("panic: %v", v), true
+		}
+	}()
+	return next.Handle(ctx, r), false
+}

@@ -1,0 +1,67 @@
+package submit
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"springtide/consumers/ledger"
+	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/authority"
+	"springtide/services/filing"
+)
+
+// busyPause is how long a filing waits when the authority is busy and does not say for how long.
+const busyPause = 5 * time.Second
+
+// outcome turns an answer to attempt step.Attempt into what the ledger records.
+// Only documented answers are final (step 16), a rejection only after a clean send (F4).
+func (v *visit) outcome(step filing.Step, out authority.Outcome) []*springtidev1.LedgerEvent {
+	ev := ledger.NewEvent(v.id, v.digest)
+	n := step.Attempt
+	switch out.Kind {
+	case authority.Accepted:
+		ev.Event = &springtidev1.LedgerEvent_Accepted{Accepted: &springtidev1.Accepted{Attempt: n, Receipt: v.receipt(out.Receipt)}}
+	case authority.Rejected:
+		if !step.Clean {
+			return []*springtidev1.LedgerEvent{v.unknown(n, "rejected_unclean")}
+		}
+		ev.Event = &springtidev1.LedgerEvent_Rejected{Rejected: &springtidev1.Rejected{Attempt: n, Clean: true, Reasons: out.Reasons}}
+	case authority.Pending:
+		ev.Event = &springtidev1.LedgerEvent_Pending{Pending: &springtidev1.Pending{Attempt: n, Number: out.Number}}
+	case authority.Busy:
+		wait := out.RetryAfter
+		if wait <= 0 {
+			wait = busyPause
+		}
+		ev.Event = &springtidev1.LedgerEvent_RetryPermitted{RetryPermitted: &springtidev1.RetryPermitted{Attempt: n, Cause: out.Cause, Settled: true}}
+		return []*springtidev1.LedgerEvent{ev, v.postponed(wait, out.Cause)}
+	default:
+		return []*springtidev1.LedgerEvent{v.unknown(n, out.Cause)}
+	}
+	return []*springtidev1.LedgerEvent{ev}
+}
+
+func (v *visit) unknown(attempt int32, cause string) *springtidev1.LedgerEvent {
+	ev := ledger.NewEvent(v.id, v.digest)
+	ev.Event = &springtidev1.LedgerEvent_OutcomeUnknown{OutcomeUnknown: &springtidev1.OutcomeUnknown{Attempt: attempt, Cause: cause}}
+	return ev
+}
+
+func (v *visit) postponed(wait time.Duration, cause string) *springtidev1.LedgerEvent {
+	ev := ledger.NewEvent(v.id, v.digest)
+	ev.Event = &springtidev1.LedgerEvent_Postponed{Postponed: &springtidev1.Postponed{
+		DueTime: timestamppb.New(time.Now().Add(wait)), Cause: cause,
+	}}
+	return ev
+}
+
+// receipt completes the authority's receipt with what is ours.
+func (v *visit) receipt(r *springtidev1.Receipt) *springtidev1.Receipt {
+	if r == nil {
+		r = &springtidev1.Receipt{}
+	}
+	r.FilingId, r.Authority = string(v.id), v.sub.GetCompleted().GetAuthority()
+	r.Ref, r.Digest = v.id.Ref(), v.digest.String()
+	return r
+}

@@ -1,0 +1,360 @@
+// Package submit is the stage that files: for every validated submission it
+// carries out the steps that filing.Decide names, claim, read back, send, settle,
+// until the ledger says how the filing ended or the command is parked. It owns
+// the order of durable steps and nothing else: what to do is decided in filing,
+// what an answer means in authority, when to look again in delay.
+package submit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"springtide/consumers/deadletter"
+	"springtide/consumers/delay"
+	"springtide/consumers/ledger"
+	"springtide/consumers/worker"
+	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/authority"
+	"springtide/services/eventlog"
+	"springtide/services/filing"
+)
+
+// Group is the consumer group of this stage.
+const Group = "submit"
+
+// An Authority is a guarded connector.
+type Authority interface {
+	authority.Connector
+	// Admit asks for one place at the authority. It either gives a release
+	// function, to be called once with the outcome, or says how long to hold back and why.
+	Admit(ctx context.Context) (release func(authority.Outcome, time.Duration), held time.Duration, cause string)
+}
+
+// Config is what the stage needs. All fields but Logger are required.
+type Config struct {
+	Partition int
+	Replica   *ledger.Replica
+	Log       ledger.Appender
+	// Authority finds the authority by its code.
+	Authority func(code string) (Authority, error)
+	// Fresh reports that the last live generation is younger than the session time-out.
+	Fresh  func() bool
+	Clock  func() filing.Instant
+	Logger *slog.Logger
+}
+
+// A Handler works on one partition of filings.validated.
+type Handler struct {
+	cfg    Config
+	ledger *ledger.Writer
+}
+
+// New makes the handler of a partition.
+func New(cfg Config) *Handler {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Handler{cfg: cfg, ledger: ledger.NewWriter(cfg.Log, cfg.Partition)}
+}
+
+// errDraining leaves a command to the partition's next owner.
+var errDraining = errors.New("draining: nothing new is claimed")
+
+// maxSteps bounds one visit; a filing that needs more is in trouble and is looked at afresh.
+const maxSteps = 32
+
+// Handle brings one command as far as it gets without waiting.
+func (h *Handler) Handle(ctx context.Context, r eventlog.Record) error {
+	sub := &springtidev1.Submission{}
+	if err := proto.Unmarshal(r.Value, sub); err != nil {
+		return deadletter.Send(ctx, h.cfg.Log, Group, r, fmt.Errorf("decode submission: %w", err))
+	}
+	v, err := h.visit(sub)
+	if err != nil {
+		return deadletter.SendSubmission(ctx, h.cfg.Log, h.ledger, Group, r, sub, err)
+	}
+	defer v.giveBack()
+	for range maxSteps {
+		done, err := v.step(ctx)
+		if done || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("filing %s: not settled after %d steps", v.id, maxSteps)
+}
+
+// A visit is the work on one command while it is held.
+type visit struct {
+	*Handler
+	sub    *springtidev1.Submission
+	id     filing.ID
+	digest filing.Digest
+	to     Authority
+	terms  filing.Terms
+
+	// What this visit knows besides the ledger.
+	token   filing.Token
+	started filing.Instant
+	release func(authority.Outcome, time.Duration)
+	ended   int32
+	finding filing.Finding
+}
+
+func (h *Handler) visit(sub *springtidev1.Submission) (*visit, error) {
+	if sub.GetCompleted() == nil {
+		return nil, errors.New("submission without a completed return")
+	}
+	to, err := h.cfg.Authority(sub.GetCompleted().GetAuthority())
+	if err != nil {
+		return nil, err
+	}
+	return &visit{
+		Handler: h, sub: sub, to: to, terms: to.Terms(),
+		id: filing.ID(sub.GetFilingId()), digest: filing.DigestFrom(sub.GetDigest()),
+	}, nil
+}
+
+// step decides and carries out one step. done means that the command is
+// finished: its next step, if any, is durable.
+func (v *visit) step(ctx context.Context) (done bool, err error) {
+	c := v.cfg.Replica.Case(v.id)
+	s := v.situation()
+	step := filing.Decide(c, s)
+	if step.Kind == filing.StepClaim && v.release == nil {
+		if s.Held, s.HeldCause, err = v.admit(ctx); err != nil {
+			return false, err
+		}
+		step = filing.Decide(c, s)
+	}
+	if step.Kind != filing.StepSend && step.Kind != filing.StepClaim {
+		v.giveBack()
+	}
+	switch step.Kind {
+	case filing.StepRegister:
+		return false, v.register(ctx, c)
+	case filing.StepClaim:
+		return false, v.claim(ctx, step)
+	case filing.StepSend:
+		return false, v.send(ctx, step)
+	case filing.StepQuery:
+		return v.query(ctx, step)
+	case filing.StepAppend:
+		return false, v.conclude(ctx, step)
+	case filing.StepPostpone:
+		return true, v.postpone(ctx, step)
+	case filing.StepWait:
+		return true, v.wait(ctx, c, step)
+	default:
+		return true, nil
+	}
+}
+
+// situation is what this worker knows besides the ledger.
+func (v *visit) situation() filing.Situation {
+	s := filing.Situation{
+		Now: v.cfg.Clock(), LogNow: v.cfg.Replica.LogTime(), Terms: v.terms,
+		Position: v.sub.GetPosition(), Reopen: v.sub.GetReopen(),
+		Token: v.token, ClaimStarted: v.started, Ended: v.ended, Finding: v.finding,
+	}
+	if v.token != (filing.Token{}) && !v.cfg.Fresh() {
+		s.Held, s.HeldCause = time.Second, "generation_lost"
+	}
+	return s
+}
+
+// admit is the gate before a claim (step 11).
+func (v *visit) admit(ctx context.Context) (time.Duration, string, error) {
+	if worker.Draining(ctx) {
+		return 0, "", errDraining
+	}
+	if !v.cfg.Fresh() {
+		return 0, "", errors.New("no live generation: nothing new is claimed")
+	}
+	release, held, cause := v.to.Admit(ctx)
+	v.release = release
+	return held, cause, nil
+}
+
+// giveBack returns an unused place at the authority.
+func (v *visit) giveBack() {
+	if v.release != nil {
+		v.release(authority.Outcome{Kind: authority.Busy, Cause: "not_sent"}, 0)
+		v.release = nil
+	}
+}
+
+// register makes the submission known. When it is going to open a revision that
+// may be claimed at once, the claim goes into the same append.
+func (v *visit) register(ctx context.Context, c filing.Case) error {
+	ev := ledger.NewEvent(v.id, v.digest)
+	ev.Event = &springtidev1.LedgerEvent_Registered{Registered: &springtidev1.Registered{
+		Click: ledger.ClickOf(v.sub), Warnings: v.sub.GetWarnings(), Reopen: v.sub.GetReopen(),
+	}}
+	events := []*springtidev1.LedgerEvent{ev}
+	ahead, err := filing.Fold(c, filing.Entry{Offset: c.Version, Event: ev})
+	if err != nil {
+		return err
+	}
+	if filing.Decide(ahead, v.situation()).Kind == filing.StepClaim {
+		held, _, err := v.admit(ctx)
+		if err != nil {
+			return err
+		}
+		if held == 0 {
+			events = append(events, v.newClaim(ahead.Claim.Attempt+1))
+		}
+	}
+	return v.record(ctx, events...)
+}
+
+func (v *visit) claim(ctx context.Context, step filing.Step) error {
+	return v.record(ctx, v.newClaim(step.Attempt))
+}
+
+// newClaim draws a token and notes when the claim began.
+func (v *visit) newClaim(attempt int32) *springtidev1.LedgerEvent {
+	v.token, v.started = filing.NewToken(), v.cfg.Clock()
+	v.finding = filing.FindingNone
+	ev := ledger.NewEvent(v.id, v.digest)
+	ev.Event = &springtidev1.LedgerEvent_Claimed{Claimed: &springtidev1.Claimed{Attempt: attempt, Token: v.token[:]}}
+	return ev
+}
+
+// record appends events and reads them back.
+func (v *visit) record(ctx context.Context, events ...*springtidev1.LedgerEvent) error {
+	offset, err := v.ledger.Append(ctx, v.sub.GetTenant(), events...)
+	if err != nil {
+		v.token = filing.Token{} // whatever was claimed, it is not known to be ours any more
+		return err
+	}
+	return v.cfg.Replica.Through(ctx, offset)
+}
+
+// send makes the one request of an attempt and records what came of it. From
+// here on a drain lets things finish: the request is bounded by its time-out.
+func (v *visit) send(ctx context.Context, step filing.Step) error {
+	ctx = context.WithoutCancel(ctx)
+	request, cancel := context.WithTimeout(ctx, v.terms.HTTPTimeout)
+	begin := time.Now()
+	out := v.to.Submit(request, v.filing())
+	cancel()
+	v.release(out, time.Since(begin))
+	v.release = nil
+	v.token, v.ended = filing.Token{}, step.Attempt
+	return v.settle(ctx, step, out)
+}
+
+func (v *visit) filing() authority.Filing {
+	return authority.Filing{ID: v.id, Ref: v.id.Ref(), Digest: v.digest, Return: v.sub.GetCompleted()}
+}
+
+// settle records an answer, again and again until it is durable or the process is told to stop.
+func (v *visit) settle(ctx context.Context, step filing.Step, out authority.Outcome) error {
+	events := v.outcome(step, out)
+	bounded, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	for {
+		err := v.record(bounded, events...)
+		if err == nil || bounded.Err() != nil {
+			return err
+		}
+		v.cfg.Logger.Warn("result not recorded yet", "filing", v.id, "attempt", step.Attempt, "error", err)
+		select {
+		case <-time.After(settlePause):
+		case <-bounded.Done():
+		}
+	}
+}
+
+// A result that cannot be recorded is not lost: the claim without a result is
+// settled by class, by whoever owns the partition then.
+const (
+	settleTimeout = 20 * time.Second
+	settlePause   = 200 * time.Millisecond
+)
+
+// query asks what became of an attempt.
+func (v *visit) query(ctx context.Context, step filing.Step) (done bool, err error) {
+	if worker.Draining(ctx) {
+		return false, errDraining
+	}
+	request, cancel := context.WithTimeout(ctx, v.terms.HTTPTimeout)
+	defer cancel()
+	pending := v.cfg.Replica.Case(v.id).Phase == filing.PhasePending
+	out := v.to.Query(request, v.filing())
+	switch out.Kind {
+	case authority.Accepted, authority.Rejected:
+		if out.Kind == authority.Rejected && !step.Clean {
+			return true, v.park(ctx, v.terms.Life())
+		}
+		return false, v.settle(ctx, step, out)
+	case authority.Pending:
+		if !pending {
+			return false, v.settle(ctx, step, out)
+		}
+	case authority.Absent:
+		if !pending {
+			v.finding = filing.FindingAbsent
+			return false, nil
+		}
+	case authority.Foreign:
+		if !pending {
+			v.finding = filing.FindingForeign
+			return false, nil
+		}
+	}
+	return true, v.park(ctx, v.terms.Poll)
+}
+
+// conclude records what the decision reached by itself.
+func (v *visit) conclude(ctx context.Context, step filing.Step) error {
+	v.token = filing.Token{}
+	ev := ledger.NewEvent(v.id, v.digest)
+	switch step.Verdict {
+	case filing.VerdictQuarantine:
+		ev.Event = &springtidev1.LedgerEvent_Quarantined{Quarantined: &springtidev1.Quarantined{Attempt: step.Attempt, Cause: step.Cause}}
+	case filing.VerdictRetry, filing.VerdictRetrySettled:
+		ev.Event = &springtidev1.LedgerEvent_RetryPermitted{RetryPermitted: &springtidev1.RetryPermitted{
+			Attempt: step.Attempt, Cause: step.Cause, Settled: step.Verdict == filing.VerdictRetrySettled,
+		}}
+	default:
+		return fmt.Errorf("filing %s: decision without a verdict", v.id)
+	}
+	return v.record(ctx, ev)
+}
+
+// postpone records that the filing waits, then parks its command. It costs no attempt.
+func (v *visit) postpone(ctx context.Context, step filing.Step) error {
+	if step.Wait < worker.ShortWait {
+		return worker.Later(step.Wait) // too short to be worth two records
+	}
+	if err := v.record(ctx, v.postponed(step.Wait, step.Cause)); err != nil {
+		return err
+	}
+	return v.park(ctx, step.Wait)
+}
+
+// wait parks a command whose attempt has no result yet.
+func (v *visit) wait(ctx context.Context, c filing.Case, step filing.Step) error {
+	if !c.OutcomeUnknown && time.Duration(v.cfg.Clock()-c.Claim.ReadAt) >= v.terms.Sending() {
+		// Its sender is gone: tell people that the outcome is being looked up.
+		if err := v.record(ctx, v.unknown(step.Attempt, "no result from the sender")); err != nil {
+			return err
+		}
+	}
+	return v.park(ctx, step.Wait)
+}
+
+// park makes the command durable in a delay tier, or holds it back in memory when that is enough.
+func (v *visit) park(ctx context.Context, wait time.Duration) error {
+	if wait < worker.ShortWait {
+		return worker.Later(wait)
+	}
+	now := time.Now()
+	return delay.Park(ctx, v.cfg.Log, v.sub, v.cfg.Partition, now.Add(wait), now)
+}
