@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 
 TOOLS := bin/tools
+FOLDERS := $(wildcard autoscale cmd consumers loadtest services)
 TOOLMOD := -modfile=.ci/tools.mod
 # The race detector needs a C compiler; go env knows whether there is one.
 RACE = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
@@ -42,16 +43,19 @@ fuzz: ## Every fuzz target for FUZZTIME (20s) each
 tools: ## Build the linters and generators into bin/tools (minutes, the first time)
 	go build $(TOOLMOD) -o $(TOOLS)/ tool
 
-.PHONY: lint
-lint: tools ## Formatting, linters, protos
-	@files=$$($(TOOLS)/gofumpt -l autoscale cmd consumers loadtest services 2>/dev/null); \
-	  test -z "$$files" || { echo "not formatted with gofumpt:"; echo "$$files"; exit 1; }
-	$(TOOLS)/golangci-lint run --timeout 15m ./...
+.PHONY: lint lint-format lint-go lint-proto
+lint: lint-format lint-go lint-proto ## Formatting, linters, protos (make -k lint: all of them)
+lint-format: tools
+	@files=$$($(TOOLS)/gofumpt -l $(FOLDERS)) && test -z "$$files" || \
+	  { printf 'not formatted, run make fmt:\n%s\n' "$$files"; exit 1; }
+lint-go: tools
+	$(TOOLS)/golangci-lint run ./...
+lint-proto: tools
 	$(TOOLS)/buf lint proto
 
 .PHONY: fmt
 fmt: tools ## Format the Go code
-	$(TOOLS)/gofumpt -l -w autoscale cmd consumers loadtest services
+	$(TOOLS)/gofumpt -l -w $(FOLDERS)
 
 .PHONY: generate
 generate: ## Generate the Go code of proto/
