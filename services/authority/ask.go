@@ -1,0 +1,103 @@
+package authority
+
+import (
+	"context"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+
+	"springtide/services/filing"
+)
+
+// Submit sends one submission for which Admit gave a place. If the gate closed
+// in between, nothing is sent and the answer is Busy. While the breaker is half
+// open and the authority can be queried (classes B and U), a query goes first:
+// only an authority that answers it is sent a submission, so that a probe does
+// not leave a filing with an unknown outcome. Both share the HTTP time-out.
+func (g *Guard) Submit(ctx context.Context, f Filing) Outcome {
+	terms := g.conn.Terms()
+	ctx, cancel := context.WithTimeout(ctx, terms.HTTPTimeout)
+	defer cancel()
+	if held, cause := g.shut(); held > 0 {
+		return Outcome{Kind: Busy, Cause: cause, RetryAfter: held}
+	}
+	switch g.breaker.State() {
+	case circuitbreaker.OpenState:
+		return Outcome{Kind: Busy, Cause: HeldBreaker, RetryAfter: max(g.breaker.RemainingDelay(), probeHold)}
+	case circuitbreaker.HalfOpenState:
+		if canQuery(terms.Class) && ill(g.query(ctx, f)) {
+			return Outcome{Kind: Busy, Cause: HeldBreaker, RetryAfter: max(g.breaker.RemainingDelay(), probeHold)}
+		}
+	}
+	begin := time.Now()
+	out := g.conn.Submit(ctx, f)
+	g.learn("submit", out, time.Since(begin))
+	return out
+}
+
+// Query asks what became of a filing. It counts against the quota; while the
+// gate is closed, the breaker open or no token left, nothing is asked and the
+// answer is Busy.
+func (g *Guard) Query(ctx context.Context, f Filing) Outcome {
+	if held, cause := g.shut(); held > 0 {
+		return Outcome{Kind: Busy, Cause: cause, RetryAfter: held}
+	}
+	if g.breaker.State() == circuitbreaker.OpenState {
+		if left := g.breaker.RemainingDelay(); left > 0 {
+			return Outcome{Kind: Busy, Cause: HeldBreaker, RetryAfter: left}
+		}
+	}
+	if wait := g.takeToken(ctx); wait > 0 {
+		return Outcome{Kind: Busy, Cause: HeldRate, RetryAfter: wait}
+	}
+	return g.query(ctx, f)
+}
+
+func (g *Guard) query(ctx context.Context, f Filing) Outcome {
+	begin := time.Now()
+	out := g.conn.Query(ctx, f)
+	g.learn("query", out, time.Since(begin))
+	return out
+}
+
+func canQuery(c filing.Class) bool { return c == filing.ClassB || c == filing.ClassU }
+
+// learn draws the conclusions from an answer. Failed queries count against the
+// authority; answered ones do not speak for its submissions.
+func (g *Guard) learn(op string, out Outcome, took time.Duration) {
+	g.metrics.request(g.code, op, out, took)
+	switch {
+	case out.Cause == CauseCancelled || out.Cause == CauseNotQueryable:
+		// Our doing: it says nothing about the authority.
+	case ill(out):
+		g.breaker.RecordFailure()
+	case op == "submit":
+		g.breaker.RecordSuccess()
+	}
+	if out.Kind == Busy && !ill(out) {
+		g.shutFor(max(out.RetryAfter, throttledHold), out.Cause)
+	}
+}
+
+func (g *Guard) shutFor(d time.Duration, cause string) {
+	until := time.Now().Add(d)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if until.After(g.shutUntil) {
+		g.shutUntil, g.shutCause = until, boundCause(cause)
+	}
+}
+
+// ill reports an answer, or none, that a healthy authority would not give.
+func ill(o Outcome) bool {
+	switch o.Kind {
+	case Unknown:
+		return o.Cause != CauseDuplicate && o.Cause != CauseCancelled && o.Cause != CauseNotQueryable
+	case Busy:
+		switch o.Cause {
+		case CauseTimeout, CauseReset, CauseRefused, CauseDNS, CauseTLS, CauseTransport:
+			return true // nothing was sent because nobody could be reached
+		}
+	}
+	return false
+}

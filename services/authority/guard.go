@@ -1,0 +1,329 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+
+	"springtide/services/filing"
+)
+
+// Why a filing is held back before a claim. With CauseThrottled and
+// CauseMaintenance, which the authority itself asked for, these are all.
+const (
+	HeldPaused      = "paused"
+	HeldClosed      = "closed"
+	HeldBreaker     = "breaker_open"
+	HeldConcurrency = "concurrency"
+	HeldRate        = "rate"
+)
+
+// How long to hold when nothing tells how long it will take.
+const (
+	pausedHold      = 30 * time.Second
+	concurrencyHold = 50 * time.Millisecond
+	probeHold       = 500 * time.Millisecond
+	throttledHold   = 250 * time.Millisecond
+)
+
+// GuardConfig bounds what one authority is asked to bear.
+type GuardConfig struct {
+	// Quota is the requests a second the authority allows; 0: no limit known.
+	Quota float64
+	// Burst is how many requests may come at once within the quota; 0: one second's worth, at least 1.
+	Burst int
+	// FallbackShare is the part of the quota this process takes when the shared bucket fails; 0: all of it.
+	FallbackShare float64
+	// MaxInFlight caps the concurrency that is learned from latency; 0: 256.
+	MaxInFlight int
+	// FailureRate opens the breaker, over BreakerPeriod and at least BreakerRequests; 0: 0.5, 30 s, 10.
+	FailureRate     float64
+	BreakerPeriod   time.Duration
+	BreakerRequests int
+	// BreakerDelay is how long the breaker stays open before a probe; 0: 10 s.
+	BreakerDelay time.Duration
+	// Calendar of opening hours.
+	Calendar Calendar
+}
+
+func (c GuardConfig) withDefaults() GuardConfig {
+	c.Burst = orElse(c.Burst, max(1, int(c.Quota)))
+	c.FallbackShare = orElse(c.FallbackShare, 1)
+	c.MaxInFlight = orElse(c.MaxInFlight, 256)
+	c.FailureRate = orElse(c.FailureRate, 0.5)
+	c.BreakerPeriod = orElse(c.BreakerPeriod, 30*time.Second)
+	c.BreakerRequests = orElse(c.BreakerRequests, 10)
+	c.BreakerDelay = orElse(c.BreakerDelay, 10*time.Second)
+	return c
+}
+
+func orElse[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+func (c GuardConfig) validate() error {
+	var errs []error
+	if c.Quota < 0 || c.Quota > 1e6 {
+		errs = append(errs, fmt.Errorf("quota %v must be between 0 and a million a second", c.Quota))
+	}
+	if c.FallbackShare <= 0 || c.FallbackShare > 1 {
+		errs = append(errs, fmt.Errorf("fallback share %v must be above 0 and at most 1", c.FallbackShare))
+	}
+	if c.Burst < 0 || c.MaxInFlight < 1 || c.BreakerRequests < 1 {
+		errs = append(errs, errors.New("burst, places in flight and breaker requests must be positive"))
+	}
+	if c.FailureRate <= 0 || c.FailureRate > 1 {
+		errs = append(errs, fmt.Errorf("failure rate %v must be above 0 and at most 1", c.FailureRate))
+	}
+	if c.BreakerPeriod <= 0 || c.BreakerDelay <= 0 {
+		errs = append(errs, errors.New("breaker period and delay must be positive"))
+	}
+	return errors.Join(errs...)
+}
+
+// A Guard stands before one authority's connector: it decides, before any
+// claim, whether the authority can take a filing now, and learns from every
+// answer. It is itself a Connector; its Submit and Query pass on to the
+// connector, unless the gate closed since, in which case nothing is sent and
+// the answer is Busy. It is safe for concurrent use.
+type Guard struct {
+	code    string
+	conn    Connector
+	cfg     GuardConfig
+	tokens  Tokens // nil: no quota
+	local   *Bucket
+	breaker circuitbreaker.CircuitBreaker[Outcome]
+	limiter adaptivelimiter.AdaptiveLimiter[Outcome]
+	metrics *metrics
+
+	mu      sync.Mutex
+	paused  bool
+	probing bool
+	// shutUntil is the authority's own wish to be left alone.
+	shutUntil time.Time
+	shutCause string
+}
+
+func newGuard(code string, conn Connector, cfg GuardConfig, tokens Tokens, m *metrics) (*Guard, error) {
+	cfg = cfg.withDefaults()
+	if err := errors.Join(cfg.validate(), conn.Terms().Validate()); err != nil {
+		return nil, fmt.Errorf("authority %s: %w", code, err)
+	}
+	g := &Guard{code: code, conn: conn, cfg: cfg, metrics: m}
+	if cfg.Quota > 0 {
+		local, err := NewBucket(cfg.Quota*cfg.FallbackShare, int(float64(cfg.Burst)*cfg.FallbackShare))
+		if err != nil {
+			return nil, fmt.Errorf("authority %s: %w", code, err)
+		}
+		g.local, g.tokens = local, tokens
+		if tokens == nil {
+			g.tokens = local
+		}
+	}
+	state := m.breaker.WithLabelValues(code)
+	state.Set(0)
+	g.breaker = circuitbreaker.NewBuilder[Outcome]().
+		WithFailureRateThreshold(cfg.FailureRate, uint(cfg.BreakerRequests), cfg.BreakerPeriod).
+		WithSuccessThreshold(1).
+		WithDelay(cfg.BreakerDelay).
+		WithJitterFactor(0.1).
+		OnStateChanged(func(e circuitbreaker.StateChangedEvent) { state.Set(float64(e.NewState)) }).
+		Build()
+	limit := m.limit.WithLabelValues(code)
+	initial := uint(min(20, cfg.MaxInFlight))
+	limit.Set(float64(initial))
+	g.limiter = adaptivelimiter.NewBuilder[Outcome]().
+		WithLimits(1, uint(cfg.MaxInFlight), initial).
+		OnLimitChanged(func(e adaptivelimiter.LimitChangedEvent) { limit.Set(float64(e.NewLimit)) }).
+		Build()
+	return g, nil
+}
+
+// Code is the authority's code, such as "cn.31".
+func (g *Guard) Code() string { return g.code }
+
+// Terms are the connector's terms.
+func (g *Guard) Terms() filing.Terms { return g.conn.Terms() }
+
+// Admit asks for one place at the authority, before a claim. It does not wait.
+// Either release is set, to be called once with the outcome and how long it
+// took, or held is above zero and tells how long to hold back and why.
+// The context bounds the look at the shared token bucket.
+func (g *Guard) Admit(ctx context.Context) (release func(Outcome, time.Duration), held time.Duration, cause string) {
+	release, held, cause = g.admit(ctx)
+	if release == nil {
+		g.metrics.held.WithLabelValues(g.code, cause).Inc()
+	}
+	return release, held, cause
+}
+
+func (g *Guard) admit(ctx context.Context) (func(Outcome, time.Duration), time.Duration, string) {
+	if held, cause := g.shut(); held > 0 {
+		return nil, held, cause
+	}
+	probe, held := g.passBreaker()
+	if held > 0 {
+		return nil, held, HeldBreaker
+	}
+	place, ok := g.limiter.TryAcquirePermit()
+	if !ok {
+		g.endProbe(probe)
+		return nil, concurrencyHold, HeldConcurrency
+	}
+	if wait := g.takeToken(ctx); wait > 0 {
+		place.Drop()
+		g.endProbe(probe)
+		return nil, wait, HeldRate
+	}
+	g.metrics.inFlight.WithLabelValues(g.code).Inc()
+	var once sync.Once
+	return func(o Outcome, _ time.Duration) {
+		once.Do(func() {
+			g.metrics.inFlight.WithLabelValues(g.code).Dec()
+			g.endProbe(probe)
+			if learnable(o) {
+				place.Record()
+			} else {
+				place.Drop()
+			}
+		})
+	}, 0, ""
+}
+
+// learnable outcomes took as long as the authority works; the rest would teach the limiter nonsense.
+func learnable(o Outcome) bool {
+	return o.Kind == Accepted || o.Kind == Rejected || o.Kind == Pending || o.Cause == CauseDuplicate
+}
+
+// Held tells without taking anything for how long a filing would be held back,
+// and why; 0: the gate looks open. The rate is only known when a token is taken.
+func (g *Guard) Held() (time.Duration, string) {
+	if held, cause := g.shut(); held > 0 {
+		return held, cause
+	}
+	switch g.breaker.State() {
+	case circuitbreaker.OpenState:
+		if left := g.breaker.RemainingDelay(); left > 0 {
+			return left, HeldBreaker
+		}
+	case circuitbreaker.HalfOpenState:
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.probing {
+			return probeHold, HeldBreaker
+		}
+	}
+	if !g.limiter.CanAcquirePermit() {
+		return concurrencyHold, HeldConcurrency
+	}
+	return 0, ""
+}
+
+// Pause holds everything back until Resume.
+func (g *Guard) Pause() { g.setPaused(true) }
+
+// Resume ends a pause.
+func (g *Guard) Resume() { g.setPaused(false) }
+
+func (g *Guard) setPaused(v bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.paused = v
+}
+
+// shut tells whether the gate is closed for everybody: by an operator, the calendar or the authority's own wish.
+func (g *Guard) shut() (time.Duration, string) {
+	now := time.Now()
+	g.mu.Lock()
+	paused, until, cause := g.paused, g.shutUntil, g.shutCause
+	g.mu.Unlock()
+	if paused {
+		return pausedHold, HeldPaused
+	}
+	if d := g.cfg.Calendar.ClosedFor(now); d > 0 {
+		return d, HeldClosed
+	}
+	if d := until.Sub(now); d > 0 {
+		return d, cause
+	}
+	return 0, ""
+}
+
+// passBreaker lets one probe at a time through a half-open breaker. The breaker's
+// own permits are not used: they could not be given back unused.
+func (g *Guard) passBreaker() (probe bool, held time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch g.breaker.State() {
+	case circuitbreaker.ClosedState:
+		return false, 0
+	case circuitbreaker.OpenState:
+		if left := g.breaker.RemainingDelay(); left > 0 {
+			return false, left
+		}
+		g.breaker.HalfOpen()
+	}
+	if g.probing {
+		return false, probeHold
+	}
+	g.probing = true
+	return true, 0
+}
+
+func (g *Guard) endProbe(probe bool) {
+	if !probe {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.probing = false
+}
+
+// takeToken asks the shared bucket, and the local one when that fails.
+func (g *Guard) takeToken(ctx context.Context) time.Duration {
+	if g.tokens == nil {
+		return 0
+	}
+	wait, err := g.tokens.Take(ctx, g.code)
+	if err != nil {
+		wait, _ = g.local.Take(ctx, g.code) // never fails
+	}
+	return wait
+}
+
+// Status is what operators see of a guard.
+type Status struct {
+	Authority string
+	Class     filing.Class
+	Paused    bool
+	// Breaker is "closed", "open" or "half-open".
+	Breaker string
+	// Held and Cause say for how long and why filings are held back now; 0: they are not.
+	Held  time.Duration
+	Cause string
+	// Quota is in requests a second; 0: unlimited.
+	Quota    float64
+	InFlight int
+	Limit    int
+}
+
+// Status looks without taking anything.
+func (g *Guard) Status() Status {
+	held, cause := g.Held()
+	g.mu.Lock()
+	paused := g.paused
+	g.mu.Unlock()
+	return Status{
+		Authority: g.code, Class: g.conn.Terms().Class, Paused: paused, Breaker: g.breaker.State().String(),
+		Held: held, Cause: cause, Quota: g.cfg.Quota, InFlight: g.limiter.Inflight(), Limit: g.limiter.Limit(),
+	}
+}
