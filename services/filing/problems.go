@@ -148,6 +148,8 @@ type Error struct {
 	// Field is the path of the offending field, such as `return.lines["1@sc"]`; empty: none.
 	Field string
 	Args  Args
+	// Zh and En, when set, say it more precisely than the catalogue does.
+	Zh, En string
 	// RetryAfter is how long to wait before trying again; 0: trying again the same way is of no use.
 	RetryAfter time.Duration
 	// Err is the cause, for logs; it is not shown to the caller.
@@ -175,6 +177,9 @@ func (e *Error) Problem() Problem { return ProblemOf(e.Reason) }
 
 // Text is what happened and what to do, in both languages.
 func (e *Error) Text() (zh, en string) {
+	if e.Zh != "" && e.En != "" {
+		return e.Zh, e.En
+	}
 	p := e.Problem()
 	zh, en = p.Zh+p.FixZh, p.En
 	if p.FixEn != "" {

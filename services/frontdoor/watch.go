@@ -1,0 +1,199 @@
+package frontdoor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+
+	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/filing"
+	"springtide/services/keys"
+	"springtide/services/status"
+)
+
+// mostWatched bounds what one watch follows.
+const mostWatched = 500
+
+// A watch is one open WatchFilings call. It is owned by its handler's goroutine.
+type watch struct {
+	door   *door
+	who    keys.Identity
+	batch  string
+	stream grpc.ServerStreamingServer[springtidev1.WatchFilingsResponse]
+	// sent is the newest version sent of each filing that is followed; accepted ones are done.
+	sent map[filing.ID]int64
+	done map[filing.ID]bool
+}
+
+// WatchFilings sends the present state of each filing and then every change,
+// until the client leaves or the server drains. Changes that follow each other
+// closely may arrive as one. Notices may be lost on the way, so everything is
+// read again now and then.
+func (s *filings) WatchFilings(
+	req *springtidev1.WatchFilingsRequest, stream grpc.ServerStreamingServer[springtidev1.WatchFilingsResponse],
+) error {
+	ctx := stream.Context()
+	w := &watch{
+		door: s.door, who: identityOf(ctx), batch: req.GetBatchId(), stream: stream,
+		sent: make(map[filing.ID]int64), done: make(map[filing.ID]bool),
+	}
+	ids, err := parseIDs("filing_ids", req.GetFilingIds())
+	switch {
+	case err != nil:
+		return err
+	case (len(ids) == 0) == (w.batch == ""):
+		return &filing.Error{Reason: filing.ReasonFieldRequired, Field: "filing_ids"}
+	case w.batch != "" && !validBatch(w.batch):
+		return &filing.Error{Reason: filing.ReasonIDInvalid, Field: "batch_id"}
+	}
+	if !s.watches.TryAcquire(1) {
+		return &filing.Error{Reason: filing.ReasonOverloaded, RetryAfter: 5 * time.Second}
+	}
+	defer s.watches.Release(1)
+	// First watch, then read: no change falls between.
+	watcher, err := s.deps.Changes.Watch(status.Interest{Tenant: w.who.Tenant, IDs: ids, Batch: w.batch})
+	if err != nil {
+		return viewError(err)
+	}
+	defer watcher.Close()
+	if err := w.begin(ctx, ids); err != nil {
+		return err
+	}
+	return w.follow(ctx, watcher)
+}
+
+// begin sends the present state. An id that is not there ends the watch; a
+// batch may still be on its way into the view.
+func (w *watch) begin(ctx context.Context, ids []filing.ID) error {
+	if w.batch != "" {
+		return w.list(ctx)
+	}
+	found, err := w.door.find(ctx, w.who, ids)
+	if err != nil {
+		return err
+	}
+	for i, f := range found {
+		if f == nil {
+			return &filing.Error{Reason: filing.ReasonNotFound, Field: fmt.Sprintf("filing_ids[%d]", i)}
+		}
+	}
+	for i, f := range found {
+		if err := w.send(ids[i], f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *watch) follow(ctx context.Context, watcher Watcher) error {
+	for round := 1; ; round++ {
+		if w.door.draining.Load() {
+			return &filing.Error{Reason: filing.ReasonDraining, RetryAfter: time.Second}
+		}
+		changes, err := w.next(ctx, watcher)
+		if ctx.Err() != nil {
+			return nil // the client left
+		}
+		if err != nil {
+			return fmt.Errorf("watch: %w", err)
+		}
+		switch {
+		case len(changes.IDs) > 0 && !changes.Resync:
+			err = w.read(ctx, changes.IDs)
+		case w.batch != "":
+			err = w.list(ctx)
+		default:
+			err = w.read(ctx, w.open())
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// next waits for changes, but not for long: notices may be lost.
+func (w *watch) next(ctx context.Context, watcher Watcher) (status.Changes, error) {
+	wait, cancel := context.WithTimeout(ctx, w.door.cfg.WatchEvery)
+	defer cancel()
+	changes, err := watcher.Next(wait)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return status.Changes{}, nil
+	}
+	return changes, err
+}
+
+// open are the followed filings that may still change their state.
+func (w *watch) open() []filing.ID {
+	ids := make([]filing.ID, 0, len(w.sent))
+	for id := range w.sent {
+		if !w.done[id] {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// read sends what changed of some filings. A view that cannot answer now is asked again later.
+func (w *watch) read(ctx context.Context, ids []filing.ID) error {
+	for len(ids) > 0 {
+		some := ids[:min(len(ids), mostWatched)]
+		ids = ids[len(some):]
+		rows, err := w.door.deps.Rows.Get(ctx, some)
+		if err != nil || len(rows) != len(some) {
+			w.door.ignore(ctx, "watch", err)
+			return nil
+		}
+		for i, row := range rows {
+			if row.Mark.Phase != status.PhaseReady || !row.Found || !visible(w.who, row.Tenant, row.Filing) {
+				continue
+			}
+			if err := w.send(some[i], dressed(row.Filing)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// list sends what changed of a batch.
+func (w *watch) list(ctx context.Context) error {
+	q := status.Query{Tenant: w.who.Tenant, Batch: w.batch, PageSize: mostWatched}
+	for {
+		page, err := w.door.deps.Lists.List(ctx, q)
+		if err != nil {
+			w.door.ignore(ctx, "watch", err)
+			return nil
+		}
+		for _, f := range page.Filings {
+			if !visible(w.who, w.who.Tenant, f) {
+				continue
+			}
+			if err := w.send(filing.ID(f.GetFilingId()), dressed(f)); err != nil {
+				return err
+			}
+		}
+		if q.PageToken = page.NextPageToken; q.PageToken == "" {
+			return nil
+		}
+	}
+}
+
+// send sends a filing unless this version or a newer one was sent.
+func (w *watch) send(id filing.ID, f *springtidev1.Filing) error {
+	last, known := w.sent[id]
+	if known && f.GetVersion() <= last || !known && len(w.sent) >= mostWatched {
+		return nil
+	}
+	if w.batch != "" && f.GetBatchId() != w.batch && !known {
+		return nil
+	}
+	w.sent[id] = f.GetVersion()
+	w.done[id] = f.GetState() == springtidev1.FilingState_FILING_STATE_ACCEPTED
+	if err := w.stream.Send(&springtidev1.WatchFilingsResponse{Filing: f}); err != nil {
+		return fmt.Errorf("watch: send: %w", err)
+	}
+	return nil
+}
