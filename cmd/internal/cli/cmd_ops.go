@@ -1,0 +1,401 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/keys"
+)
+
+func (a *app) keysCommand() *cobra.Command {
+	cmd := parent(&cobra.Command{
+		Use:   "keys",
+		Short: "Make, list and revoke API keys",
+		Long: `Keys speaks to Kafka itself, because the first key cannot be made with a key.
+Only hashes are kept; a key is shown once, when it is made.`,
+		Example: `  springtide keys create --kafka 127.0.0.1:9092 --tenant acme --role accountant
+  springtide keys list --kafka 127.0.0.1:9092 --tenant acme
+  springtide keys revoke --kafka 127.0.0.1:9092 0123456789abcdef`,
+	})
+	f := cmd.PersistentFlags()
+	a.shared.addKafka(f)
+	a.shared.addData(f, defaultData, "the pepper is kept in this `directory`")
+	a.shared.addPepper(f)
+	cmd.AddCommand(a.keysCreateCommand(), a.keysListCommand(), a.keysRevokeCommand())
+	return cmd
+}
+
+// withKeys opens the API keys for one command.
+func (a *app) withKeys(cmd *cobra.Command, use func(KeyAdmin) error) error {
+	if err := needs(cmd, "kafka"); err != nil {
+		return err
+	}
+	if a.deps.Keys == nil {
+		return errNotBuilt
+	}
+	return a.deps.Keys(cmd.Context(), KeysOptions{Common: a.common("keys")}, use)
+}
+
+func (a *app) keysCreateCommand() *cobra.Command {
+	var id keys.Identity
+	var roles []string
+	cmd := &cobra.Command{
+		Use:   "create",
+		Short: "Make a key and print it, this once",
+		Example: `  springtide keys create --kafka 127.0.0.1:9092 --tenant acme --role accountant
+  export SPRINGTIDE_KEY=$(springtide keys create --kafka 127.0.0.1:9092 --tenant acme --role viewer)`,
+		Args: arguments(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := needs(cmd, "tenant", "role"); err != nil {
+				return err
+			}
+			for _, r := range roles {
+				if !slices.Contains(keys.Roles(), r) {
+					return usagef("--role %q: must be %s", clip(r), orList(keys.Roles()))
+				}
+			}
+			id.Roles = roles
+			return a.withKeys(cmd, func(admin KeyAdmin) error {
+				key, token, err := admin.Create(cmd.Context(), id)
+				if err != nil {
+					return err
+				}
+				if a.ui.JSON {
+					r := keyRecord(key)
+					r.Key = token
+					return writeJSON(a.ui.Out, r)
+				}
+				fmt.Fprintf(a.ui.Err, "Key %s of tenant %s; it is shown this once:\n", key.ID, plain(key.Identity.Tenant))
+				_, err = fmt.Fprintln(a.ui.Out, token)
+				return err
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&id.Tenant, "tenant", "", "tenant the key acts for, by `name`")
+	f.StringSliceVar(&roles, "role", nil, "what it may do: accountant, viewer or operator; `ROLE[,...]`")
+	f.StringVar(&id.Subject, "subject", "", "`who` holds the key (default: the key's id)")
+	f.StringSliceVar(&id.Taxpayers, "taxpayer", nil, "only these taxpayers' `numbers` (default: all of the tenant)")
+	return cmd
+}
+
+func (a *app) keysListCommand() *cobra.Command {
+	var tenant string
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List keys, without their secrets",
+		Example: `  springtide keys list --kafka 127.0.0.1:9092`,
+		Args:    arguments(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withKeys(cmd, func(admin KeyAdmin) error {
+				all := admin.List(tenant)
+				if a.ui.JSON {
+					out := &list{w: a.ui.Out}
+					for _, k := range all {
+						if err := out.add(keyRecord(k)); err != nil {
+							return err
+						}
+					}
+					return out.end()
+				}
+				rows := make([][]string, 0, len(all))
+				for _, k := range all {
+					state := "in force"
+					if k.Revoked {
+						state = "revoked"
+					}
+					rows = append(rows, []string{
+						k.ID, k.Identity.Tenant, k.Identity.Subject, strings.Join(k.Identity.Roles, ","),
+						state, k.CreateTime.Local().Format(time.DateTime),
+					})
+				}
+				return writeTable(a.ui.Out, a.ui.OutTerm, "", []column{
+					{"KEY", 0}, {"TENANT", 10}, {"HOLDER", 10}, {"ROLES", 10}, {"STATE", 0}, {"MADE", 10},
+				}, rows)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&tenant, "tenant", "", "only this tenant's `name`")
+	return cmd
+}
+
+func (a *app) keysRevokeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "revoke KEY-ID...",
+		Short:   "End keys for good",
+		Long:    `Revoke ends keys for good; every server refuses them within a second. It takes the key's id as keys list shows it, not the key.`,
+		Example: `  springtide keys revoke --kafka 127.0.0.1:9092 0123456789abcdef`,
+		Args:    arguments(1, -1, "at least one KEY-ID"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withKeys(cmd, func(admin KeyAdmin) error {
+				out := &list{w: a.ui.Out}
+				for _, id := range args {
+					key, err := admin.Revoke(cmd.Context(), id)
+					if err != nil {
+						return err
+					}
+					if a.ui.JSON {
+						err = out.add(keyRecord(key))
+					} else {
+						_, err = fmt.Fprintf(a.ui.Out, "%s  revoked\n", key.ID)
+					}
+					if err != nil {
+						return err
+					}
+				}
+				if a.ui.JSON {
+					return out.end()
+				}
+				return nil
+			})
+		},
+	}
+}
+
+type keyEntry struct {
+	KeyID      string   `json:"key_id"`
+	Key        string   `json:"key,omitempty"`
+	Tenant     string   `json:"tenant"`
+	Subject    string   `json:"subject"`
+	Roles      []string `json:"roles"`
+	Taxpayers  []string `json:"taxpayers,omitempty"`
+	CreateTime string   `json:"create_time"`
+	Revoked    bool     `json:"revoked"`
+}
+
+func keyRecord(k keys.Key) keyEntry {
+	return keyEntry{
+		KeyID: k.ID, Tenant: k.Identity.Tenant, Subject: k.Identity.Subject, Roles: k.Identity.Roles,
+		Taxpayers: k.Identity.Taxpayers, CreateTime: k.CreateTime.UTC().Format(time.RFC3339Nano), Revoked: k.Revoked,
+	}
+}
+
+func (a *app) deadCommand() *cobra.Command {
+	cmd := parent(&cobra.Command{
+		Use:   "dead",
+		Short: "Look at and replay dead letters",
+		Long: `Dead letters are records that could not be worked on however often it was
+tried. Each is kept as it was. This takes a key with the role operator.`,
+		Example: `  springtide dead list
+  springtide dead replay 3-17`,
+	})
+	show := &cobra.Command{
+		Use:     "list",
+		Short:   "List dead letters",
+		Example: `  springtide dead list -o json`,
+		Args:    arguments(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withClient(func(c *client) error { return a.deadList(cmd.Context(), c) })
+		},
+	}
+	replay := &cobra.Command{
+		Use:     "replay ID...",
+		Short:   "Put dead letters back to work",
+		Long:    `Replay puts records back to work as they were. Find out first what was wrong with them; replaying twice is harmless.`,
+		Example: `  springtide dead replay 3-17`,
+		Args:    arguments(1, -1, "at least one ID"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withClient(func(c *client) error { return a.deadReplay(cmd.Context(), c, args) })
+		},
+	}
+	a.shared.addClient(cmd.PersistentFlags())
+	cmd.AddCommand(show, replay)
+	return cmd
+}
+
+func (a *app) deadList(ctx context.Context, c *client) error {
+	out, rows, token := &list{w: a.ui.Out}, [][]string{}, ""
+	for {
+		var resp *springtidev1.ListDeadLettersResponse
+		err := c.retry.do(ctx, false, func(ctx context.Context) (err error) {
+			resp, err = c.operations.ListDeadLetters(ctx, &springtidev1.ListDeadLettersRequest{PageSize: mostInBatch, PageToken: token})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, d := range resp.GetDeadLetters() {
+			if a.ui.JSON {
+				if err := out.add(deadEntry{d.GetDeadLetterId(), d.GetFilingId(), d.GetStage(), d.GetReason(), stamp(d.GetTime())}); err != nil {
+					return err
+				}
+				continue
+			}
+			rows = append(rows, []string{d.GetDeadLetterId(), d.GetFilingId(), d.GetStage(), d.GetReason(), clock(d.GetTime())})
+		}
+		if token = resp.GetNextPageToken(); token == "" {
+			break
+		}
+	}
+	switch {
+	case a.ui.JSON:
+		return out.end()
+	case len(rows) == 0:
+		fmt.Fprintln(a.ui.Err, "No dead letters.")
+		return nil
+	}
+	return writeTable(a.ui.Out, a.ui.OutTerm, "", []column{
+		{"DEAD LETTER", 0}, {"FILING", 0}, {"STAGE", 0}, {"REASON", 16}, {"TIME", 10},
+	}, rows)
+}
+
+type deadEntry struct {
+	DeadLetterID string `json:"dead_letter_id"`
+	FilingID     string `json:"filing_id"`
+	Stage        string `json:"stage"`
+	Reason       string `json:"reason"`
+	Time         string `json:"time"`
+}
+
+func (a *app) deadReplay(ctx context.Context, c *client, ids []string) error {
+	refused := false
+	for _, id := range ids {
+		err := c.retry.do(ctx, false, func(ctx context.Context) error {
+			_, err := c.operations.ReplayDeadLetter(ctx, &springtidev1.ReplayDeadLetterRequest{DeadLetterId: id})
+			return err
+		})
+		switch {
+		case err == nil:
+			fmt.Fprintf(a.ui.Out, "%s  replayed\n", plain(id))
+		case aboutOne(err):
+			refused = true
+			fmt.Fprintf(a.ui.Err, "%s: %s\n", plain(id), explain(err, a.ui.Lang))
+		default:
+			return err
+		}
+	}
+	if refused {
+		return ErrNeedsUser
+	}
+	return nil
+}
+
+func (a *app) doctorCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check an installation, with a fix for each finding",
+		Long: `Doctor looks at what Springtide runs on: topics, partitions, retention and
+acknowledgements on Kafka, eviction on Redis, the clock, the authorities. Each
+line says what was found and how to mend it.
+
+Exit code 1: something is wrong.`,
+		Example: `  springtide doctor --kafka 127.0.0.1:9092 --redis 127.0.0.1:6379`,
+		Args:    arguments(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if a.deps.Doctor == nil {
+				return errNotBuilt
+			}
+			findings, err := a.deps.Doctor(cmd.Context(), DoctorOptions{Common: a.common("doctor")})
+			if err != nil {
+				return err
+			}
+			return a.showFindings(findings)
+		},
+	}
+	f := cmd.Flags()
+	a.shared.addKafka(f)
+	a.shared.addRedis(f)
+	a.shared.addAuthorities(f)
+	a.shared.addData(f, defaultData, "the installation's own files are in this `directory`")
+	a.shared.addPepper(f)
+	return cmd
+}
+
+func (a *app) showFindings(findings []Finding) error {
+	words := [...]string{OK: "ok", Warn: "warn", Fail: "fail"}
+	styles := [...]func(string) string{OK: a.ui.good, Warn: a.ui.warn, Fail: a.ui.fail}
+	out, failed, widest := &list{w: a.ui.Out}, 0, 0
+	for _, f := range findings {
+		widest = max(widest, textWidth(f.Name))
+	}
+	for _, f := range findings {
+		if f.Health == Fail {
+			failed++
+		}
+		if a.ui.JSON {
+			entry := struct {
+				Name   string `json:"name"`
+				Health string `json:"health"`
+				Detail string `json:"detail"`
+				Fix    string `json:"fix,omitempty"`
+			}{f.Name, words[f.Health], f.Detail, f.Fix}
+			if err := out.add(entry); err != nil {
+				return err
+			}
+			continue
+		}
+		mark := styles[f.Health](pad(words[f.Health], 4))
+		fmt.Fprintf(a.ui.Out, "%s  %s  %s\n", mark, pad(plain(f.Name), widest), plain(f.Detail))
+		if f.Fix != "" {
+			fmt.Fprintf(a.ui.Out, "%s%s%s\n", strings.Repeat(" ", 4+2+widest+2), a.ui.dim("fix: "), plain(f.Fix))
+		}
+	}
+	if a.ui.JSON {
+		if err := out.end(); err != nil {
+			return err
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%s wrong", count(failed, "thing is", "things are"))
+	}
+	return nil
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version",
+		Example: `  springtide version -o json`,
+		Args:    arguments(0, 0, ""),
+		RunE: func(*cobra.Command, []string) error {
+			v := versionOf(debug.ReadBuildInfo())
+			if a.ui.JSON {
+				return writeJSON(a.ui.Out, v)
+			}
+			text := "springtide " + v.Version
+			if v.Revision != "" {
+				text += " (" + v.Revision + ")"
+			}
+			_, err := fmt.Fprintf(a.ui.Out, "%s %s %s\n", text, v.Go, v.Platform)
+			return err
+		},
+	}
+}
+
+type version struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision,omitempty"`
+	Go       string `json:"go"`
+	Platform string `json:"platform"`
+}
+
+func versionOf(info *debug.BuildInfo, ok bool) version {
+	v := version{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	if !ok {
+		return v
+	}
+	if info.Main.Version != "" {
+		v.Version = info.Main.Version
+	}
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			v.Revision = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			v.Revision += " with changes"
+		}
+	}
+	return v
+}
+
+// errNotBuilt answers for a command whose function is missing.
+var errNotBuilt = errors.New("this command is not built into this binary")
