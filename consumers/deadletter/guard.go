@@ -6,9 +6,9 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/consumers/ledger"
 	"springtide/consumers/worker"
+	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/eventlog"
 )
 
