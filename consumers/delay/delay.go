@@ -39,7 +39,8 @@ import (
 const Group = "delay"
 
 // An Appender appends records to their partitions of a topic and returns their
-// offsets. After an error any of them may be there.
+// offsets in the order of the records. After an error those with offset -1, or
+// none, may be there or not.
 type Appender interface {
 	AppendAll(ctx context.Context, topic string, records []eventlog.Record) ([]int64, error)
 }

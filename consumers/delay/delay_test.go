@@ -30,8 +30,9 @@ type memlog struct {
 	topics  map[string][]eventlog.Record
 	grown   chan struct{} // closed at each append
 	appends int
-	fail    error // of appends, if set
-	land    bool  // failing appends land all the same
+	fail    error  // of appends, if set
+	land    bool   // failing appends land all the same
+	never   string // a key that is refused
 }
 
 func newLog() *memlog {
@@ -46,14 +47,28 @@ func (l *memlog) AppendAll(_ context.Context, topic string, records []eventlog.R
 		return nil, l.fail
 	}
 	var offsets []int64
+	err := l.fail
 	for _, r := range records {
+		if l.never != "" && string(r.Key) == l.never {
+			offsets, err = append(offsets, -1), errors.New("refused")
+			continue
+		}
 		r.Offset, r.Time = int64(len(l.topics[topic])), time.Now()
 		l.topics[topic] = append(l.topics[topic], r)
 		offsets = append(offsets, r.Offset)
 	}
 	close(l.grown)
 	l.grown = make(chan struct{})
-	return offsets, l.fail
+	if l.fail != nil {
+		return nil, err // nobody knows what landed
+	}
+	return offsets, err
+}
+
+func (l *memlog) refuseKey(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.never = key
 }
 
 func (l *memlog) all(topic string) []eventlog.Record {
@@ -333,6 +348,32 @@ func TestAnAppendThatFailsIsRepeatedUntilItIsDone(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A record that the log refuses holds up the records after it no more than it must,
+// and those that landed beside it are not released over and over.
+func TestOnlyWhatDidNotLandIsRepeated(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		for i := range 5 {
+			b.park(fmt.Sprint(i), time.Second)
+		}
+		b.log.refuseKey("2")
+		stop := b.start(eventlog.TopicDelay30s)
+		time.Sleep(time.Minute)
+		b.want("0", "1", "3", "4")
+		if got := b.offset.committed(); got != 2 {
+			t.Errorf("committed %d, want 2: the third record is not there", got)
+		}
+		b.log.refuseKey("")
+		time.Sleep(time.Minute)
+		b.want("0", "1", "3", "4", "2")
+		if got := b.offset.committed(); got != 5 {
+			t.Errorf("committed %d, want 5", got)
+		}
+		stop()
+	})
 }
 
 func TestALongWaitIsParkedAgainAndAgain(t *testing.T) {

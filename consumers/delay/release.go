@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"springtide/consumers/worker"
-	"springtide/services/eventlog"
 )
 
 // Config of a Releaser. A zero number takes the default.
@@ -114,7 +113,7 @@ type Partition struct {
 
 // RunPartition releases the records of one partition until ctx ends, which gives
 // nil, or its source fails. An append that is under way is finished first, within
-// appendTimeout.
+// 25 seconds.
 func (r *Releaser) RunPartition(ctx context.Context, p Partition) error {
 	for _, t := range tiers() {
 		if t.topic != p.Topic {
@@ -145,17 +144,4 @@ func (r *Releaser) share() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.cfg.Bytes / int64(max(1, r.parts))
-}
-
-// appendTimeout bounds one append. It is not cut short by a drain: an append
-// that was given up may still land, and would be released twice.
-const appendTimeout = 10 * time.Second
-
-func (r *Releaser) appendOnce(ctx context.Context, topic string, records []eventlog.Record) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), appendTimeout)
-	defer cancel()
-	if _, err := r.to.AppendAll(ctx, topic, records); err != nil {
-		return fmt.Errorf("append to %s: %w", topic, err)
-	}
-	return nil
 }

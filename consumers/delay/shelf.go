@@ -17,6 +17,9 @@ const (
 	atOnce = 256
 	// retryMin and retryMax bound the wait after an append that failed.
 	retryMin, retryMax = 100 * time.Millisecond, 10 * time.Second
+	// appendTimeout bounds one append. It is not cut short by a drain: an append
+	// that was given up may still land, and would be released twice.
+	appendTimeout = 25 * time.Second
 	// spanFactor times ReadAhead is how far the newest record read may be from the
 	// oldest held one. Beyond, the oldest are parked again, so that they do not
 	// hold up the commit while thousands behind them are released.
@@ -214,46 +217,59 @@ func (s *shelf) wait(wall, steady time.Time) time.Duration {
 	return max(0, wait)
 }
 
-// move appends records to a topic, again and again until it is done or ctx ends,
-// and then takes them off the shelf and commits.
+// move appends records to a topic, again and again until all are there or ctx
+// ends, takes them off the shelf and commits. It reports false when ctx ended.
 func (s *shelf) move(ctx context.Context, topic string, batch []*parked) bool {
-	records := make([]eventlog.Record, len(batch))
-	for i, p := range batch {
-		r := eventlog.Record{Topic: topic, Partition: s.partition, Key: p.record.Key, Value: p.record.Value, Tenant: p.record.Tenant}
-		if topic == eventlog.TopicValidated {
-			r.Value = released(r.Value)
-		}
-		records[i] = r
-	}
 	for wait := retryMin; ; wait = min(2*wait, retryMax) {
 		if ctx.Err() != nil {
 			return false
 		}
-		err := s.appendOnce(ctx, topic, records)
-		if err == nil {
-			break
+		left, err := s.append(ctx, topic, batch)
+		s.count(topic, len(batch)-len(left))
+		s.sweep()
+		if next, ok := s.tracker.Next(); ok && next > s.committed {
+			s.committer.Commit(next)
+			s.committed = next
 		}
-		s.log.Warn("parked records not moved yet", "topic", s.tier.topic, "partition", s.partition, "records", len(batch), "error", err)
+		if len(left) == 0 {
+			return true
+		}
+		batch = left
+		s.log.Warn("parked records not moved yet", "topic", s.tier.topic, "partition", s.partition, "records", len(left), "error", err)
 		select {
 		case <-time.After(wait - rand.N(wait/2)):
 		case <-ctx.Done():
 			return false
 		}
 	}
-	for _, p := range batch {
+}
+
+// append tries once and returns what is not known to be there.
+func (s *shelf) append(ctx context.Context, topic string, batch []*parked) (left []*parked, err error) {
+	records := make([]eventlog.Record, len(batch))
+	for i, p := range batch {
+		records[i] = eventlog.Record{
+			Topic: topic, Partition: s.partition, Key: p.record.Key, Value: p.record.Value, Tenant: p.record.Tenant,
+		}
+		if topic == eventlog.TopicValidated {
+			records[i].Value = released(p.record.Value)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), appendTimeout)
+	defer cancel()
+	offsets, err := s.to.AppendAll(ctx, topic, records)
+	for i, p := range batch {
+		if err != nil && (i >= len(offsets) || offsets[i] < 0) {
+			left = append(left, p)
+			continue
+		}
 		p.gone = true
 		s.held--
 		s.bytes -= p.size
 		s.tracker.Finish(p.record.Offset)
 		p.record = eventlog.Record{Offset: p.record.Offset} // the order of the heap rests on it
 	}
-	s.sweep()
-	s.count(topic, len(batch))
-	if next, ok := s.tracker.Next(); ok && next > s.committed {
-		s.committer.Commit(next)
-		s.committed = next
-	}
-	return true
+	return left, err
 }
 
 // sweep rebuilds the heap when most of it is gone: what was parked again would

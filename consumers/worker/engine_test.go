@@ -271,6 +271,36 @@ func TestBytesAreSharedAmongPartitions(t *testing.T) {
 	})
 }
 
+func TestTheShareOfAPartitionThatLeavesGoesToTheOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		stays, leaves, release := newMemory(1, records(1, 500, "a")...), newMemory(1, records(0, 500, "a")...), make(chan struct{})
+		b := setup(t, worker.Config{Bytes: 200 * 270})
+		ctx, leave := context.WithCancel(t.Context())
+		b.runs.Go(func() {
+			b.errs.add(b.engine.RunPartition(ctx, worker.Partition{
+				Topic: "work", ID: 0, Source: leaves, Committer: &offset{},
+				Handler: worker.HandlerFunc(func(ctx context.Context, _ eventlog.Record) error {
+					<-worker.DrainStarted(ctx)
+					return errors.New("leaving")
+				}),
+			}))
+		})
+		synctest.Wait()
+		b.run(1, stays, &offset{}, func(context.Context, eventlog.Record) error { <-release; return nil })
+		synctest.Wait()
+		before := stays.read()
+		leave()
+		synctest.Wait()
+		if after := stays.read(); before > 105 || after < 200 {
+			t.Errorf("read %d as one of two and %d alone, want about 100 and 200", before, after)
+		}
+		close(release)
+		synctest.Wait()
+		b.end()
+	})
+}
+
 func TestAFailedRecordHoldsItsKeyAndNoSlot(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
