@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,10 +44,13 @@ func quick() frontdoor.Config {
 	}
 }
 
+// loadForms compiles the forms once for all tests.
+var loadForms = sync.OnceValues(forms.Load)
+
 // deps of a door that works on a world.
 func (w *world) deps(t testing.TB) frontdoor.Deps {
 	t.Helper()
-	catalogue, err := forms.Load()
+	catalogue, err := loadForms()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,206 @@
+package frontdoor_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	grpcstatus "google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/filing"
+	"springtide/services/keys"
+)
+
+// methods of both services, from their descriptors.
+func methods() []protoreflect.MethodDescriptor {
+	var out []protoreflect.MethodDescriptor
+	for _, file := range []protoreflect.FileDescriptor{
+		springtidev1.File_springtide_v1_filing_service_proto, springtidev1.File_springtide_v1_operations_service_proto,
+	} {
+		for i := range file.Services().Len() {
+			ms := file.Services().Get(i).Methods()
+			for j := range ms.Len() {
+				out = append(out, ms.Get(j))
+			}
+		}
+	}
+	return out
+}
+
+// allowedRoles says the rule in another way than the table does.
+func allowedRoles(m protoreflect.MethodDescriptor) []string {
+	if m.Parent().Name() == "OperationsService" {
+		return []string{keys.RoleOperator}
+	}
+	for _, prefix := range []string{"Get", "BatchGet", "List", "Watch", "Check"} {
+		if strings.HasPrefix(string(m.Name()), prefix) {
+			return []string{keys.RoleAccountant, keys.RoleViewer}
+		}
+	}
+	return []string{keys.RoleAccountant}
+}
+
+// call calls any method of any shape and gives its first answer.
+func call(ctx context.Context, t *testing.T, c *client, m protoreflect.MethodDescriptor, req proto.Message) error {
+	t.Helper()
+	full := "/" + string(m.Parent().FullName()) + "/" + string(m.Name())
+	resp := newMessage(t, m.Output())
+	if !m.IsStreamingServer() {
+		return c.conn.Invoke(ctx, full, req, resp)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, full)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(stream.SendMsg(req), stream.CloseSend()); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return stream.RecvMsg(resp)
+}
+
+func newMessage(t *testing.T, md protoreflect.MessageDescriptor) proto.Message {
+	t.Helper()
+	mt, err := protoregistry.GlobalTypes.FindMessageByName(md.FullName())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mt.New().Interface()
+}
+
+// requestAbout is a good request of a method; where it names a filing, it names this one.
+func requestAbout(t *testing.T, m protoreflect.MethodDescriptor, id string) (req proto.Message, names bool) {
+	t.Helper()
+	req = newMessage(t, m.Input())
+	msg := req.ProtoReflect()
+	fields := msg.Descriptor().Fields()
+	set := func(name protoreflect.Name, v protoreflect.Value) {
+		if fd := fields.ByName(name); fd != nil && !fd.IsList() && fd.Kind() == protoreflect.StringKind {
+			msg.Set(fd, v)
+		}
+	}
+	set("filing_id", protoreflect.ValueOfString(id))
+	set("batch_id", protoreflect.ValueOfString(filing.BatchID("firm", "none")))
+	set("form", protoreflect.ValueOfString("gb.vat"))
+	set("dead_letter_id", protoreflect.ValueOfString("0-0"))
+	set("authority", protoreflect.ValueOfString("gb.hmrc"))
+	set("reason", protoreflect.ValueOfString("R"))
+	set("evidence", protoreflect.ValueOfString("seen"))
+	switch r := req.(type) {
+	case *springtidev1.SubmitFilingRequest:
+		r.Return = vat(7)
+	case *springtidev1.SubmitFilingBatchRequest:
+		r.Requests = []*springtidev1.SubmitFilingRequest{submit(7)}
+	case *springtidev1.CheckFilingRequest:
+		r.Return = vat(7)
+	case *springtidev1.SaveDraftRequest:
+		r.Return = vat(7)
+	case *springtidev1.BatchGetFilingsRequest:
+		r.FilingIds = []string{id}
+	case *springtidev1.WatchFilingsRequest:
+		r.FilingIds, r.BatchId, names = []string{id}, "", true
+	case *springtidev1.ListFilingsRequest:
+		r.BatchId = ""
+	case *springtidev1.ResolveQuarantineRequest:
+		r.Resolution = springtidev1.Resolution_RESOLUTION_FILED
+	}
+	return req, names || fields.ByName("filing_id") != nil
+}
+
+func TestEveryMethodForEveryCaller(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	c := open(t, w)
+	ours := string(c.mustSubmit(t, 1))
+	callers := map[string]struct {
+		ctx    context.Context
+		reason string // of the refusal whatever the method
+		role   string
+	}{
+		"no key":      {ctx: t.Context(), reason: filing.ReasonKeyMissing},
+		"bad key":     {ctx: as(t.Context(), "rubbish"), reason: filing.ReasonKeyInvalid},
+		"revoked key": {ctx: as(t.Context(), "revoked"), reason: filing.ReasonKeyRevoked},
+		"two keys":    {ctx: as(as(t.Context(), keys.RoleAccountant), keys.RoleOperator), reason: filing.ReasonKeyInvalid},
+		"basic auth": {
+			ctx:    metadata.AppendToOutgoingContext(t.Context(), "authorization", "Basic "+keys.RoleAccountant),
+			reason: filing.ReasonKeyInvalid,
+		},
+		"empty token": {
+			ctx:    metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "),
+			reason: filing.ReasonKeyInvalid,
+		},
+		"viewer":           {ctx: as(t.Context(), keys.RoleViewer), role: keys.RoleViewer},
+		"accountant":       {ctx: as(t.Context(), keys.RoleAccountant), role: keys.RoleAccountant},
+		"operator":         {ctx: as(t.Context(), keys.RoleOperator), role: keys.RoleOperator},
+		"other viewer":     {ctx: as(t.Context(), "other-viewer"), role: keys.RoleViewer},
+		"other accountant": {ctx: as(t.Context(), "other-accountant"), role: keys.RoleAccountant},
+	}
+	ids := map[string]struct{ id, reason string }{
+		"our filing":   {ours, ""},
+		"missing id":   {string(filing.IDOf("firm", vat(99))), filing.ReasonNotFound},
+		"malformed id": {"not-an-id", filing.ReasonIDInvalid},
+	}
+	for _, m := range methods() {
+		for who, caller := range callers {
+			for what, id := range ids {
+				t.Run(string(m.Name())+"/"+who+"/"+what, func(t *testing.T) {
+					t.Parallel()
+					req, names := requestAbout(t, m, id.id)
+					err := call(caller.ctx, t, c, m, req)
+					want := id.reason
+					if strings.HasPrefix(who, "other") && want == "" {
+						want = filing.ReasonNotFound // foreign, which is as if missing
+					}
+					switch {
+					case caller.reason != "":
+						wantRefusal(t, err, codes.Unauthenticated, caller.reason)
+					case !slices.Contains(allowedRoles(m), caller.role):
+						wantRefusal(t, err, codes.PermissionDenied, filing.ReasonPermissionDenied)
+					case grpcstatus.Code(err) == codes.Unimplemented:
+						wantRefusal(t, err, codes.Unimplemented, filing.ReasonNotImplemented)
+					case names && want != "":
+						if got := refusalOf(t, err).reason; got != want {
+							t.Errorf("refused with %s, want %s", got, want)
+						}
+					default:
+						if code := grpcstatus.Code(err); code == codes.Unauthenticated || code == codes.PermissionDenied || code == codes.Internal {
+							t.Errorf("refused: %v", err)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// What is built answers; only what is known to be missing is UNIMPLEMENTED.
+func TestMethodsThatAreNotBuiltYet(t *testing.T) {
+	t.Parallel()
+	c := open(t, newWorld())
+	var missing []string
+	for _, m := range methods() {
+		req, _ := requestAbout(t, m, string(filing.IDOf("firm", vat(99))))
+		if err := call(as(t.Context(), allowedRoles(m)[0]), t, c, m, req); grpcstatus.Code(err) == codes.Unimplemented {
+			missing = append(missing, string(m.Name()))
+		}
+	}
+	want := []string{
+		"ListMissingFilings", "SaveDraft", "ListDrafts", "DeleteDraft", "SubmitDrafts",
+		"GetOverview", "WatchOverview", "ListAuthorities", "PauseAuthority", "ResumeAuthority", "ListFailures",
+		"RetryFailures", "ListTopTenants", "ListQuarantine", "ResolveQuarantine",
+	}
+	if !slices.Equal(missing, want) {
+		t.Errorf("UNIMPLEMENTED: %v, want %v", missing, want)
+	}
+}
