@@ -14,28 +14,41 @@ import (
 // busyPause is how long a filing waits when the authority is busy and does not say for how long.
 const busyPause = 5 * time.Second
 
+// retryAfter is how long to wait before the next attempt when an answer proves
+// that this one ended without a filing, yet decides nothing; 0: it does not.
+func retryAfter(step filing.Step, out authority.Outcome) time.Duration {
+	switch {
+	case out.Kind == authority.Busy && out.RetryAfter > 0:
+		return out.RetryAfter
+	case out.Kind == authority.Busy:
+		return busyPause
+	case out.Kind == authority.Rejected && !step.Clean:
+		return step.Wait // an older attempt may yet be filed; after that, the answer counts
+	default:
+		return 0
+	}
+}
+
 // outcome turns an answer to attempt step.Attempt into what the ledger records.
 // Only documented answers are final (step 16), a rejection only after a clean send (F4).
-func (v *visit) outcome(step filing.Step, out authority.Outcome) []*springtidev1.LedgerEvent {
+func (v *visit) outcome(step filing.Step, out authority.Outcome, again time.Duration) []*springtidev1.LedgerEvent {
 	ev := ledger.NewEvent(v.id, v.digest)
 	n := step.Attempt
+	if again > 0 {
+		cause := out.Cause
+		if out.Kind == authority.Rejected {
+			cause = "rejected_unclean"
+		}
+		ev.Event = &springtidev1.LedgerEvent_RetryPermitted{RetryPermitted: &springtidev1.RetryPermitted{Attempt: n, Cause: cause, Settled: true}}
+		return []*springtidev1.LedgerEvent{ev, v.postponed(again, cause)}
+	}
 	switch out.Kind {
 	case authority.Accepted:
 		ev.Event = &springtidev1.LedgerEvent_Accepted{Accepted: &springtidev1.Accepted{Attempt: n, Receipt: v.receipt(out.Receipt)}}
 	case authority.Rejected:
-		if !step.Clean {
-			return []*springtidev1.LedgerEvent{v.unknown(n, "rejected_unclean")}
-		}
 		ev.Event = &springtidev1.LedgerEvent_Rejected{Rejected: &springtidev1.Rejected{Attempt: n, Clean: true, Reasons: out.Reasons}}
 	case authority.Pending:
 		ev.Event = &springtidev1.LedgerEvent_Pending{Pending: &springtidev1.Pending{Attempt: n, Number: out.Number}}
-	case authority.Busy:
-		wait := out.RetryAfter
-		if wait <= 0 {
-			wait = busyPause
-		}
-		ev.Event = &springtidev1.LedgerEvent_RetryPermitted{RetryPermitted: &springtidev1.RetryPermitted{Attempt: n, Cause: out.Cause, Settled: true}}
-		return []*springtidev1.LedgerEvent{ev, v.postponed(wait, out.Cause)}
 	default:
 		return []*springtidev1.LedgerEvent{v.unknown(n, out.Cause)}
 	}

@@ -140,7 +140,7 @@ func (v *visit) step(ctx context.Context) (done bool, err error) {
 	case filing.StepClaim:
 		return false, v.claim(ctx, step)
 	case filing.StepSend:
-		return false, v.send(ctx, step)
+		return v.send(ctx, step)
 	case filing.StepQuery:
 		return v.query(ctx, step)
 	case filing.StepAppend:
@@ -237,7 +237,7 @@ func (v *visit) record(ctx context.Context, events ...*springtidev1.LedgerEvent)
 
 // send makes the one request of an attempt and records what came of it. From
 // here on a drain lets things finish: the request is bounded by its time-out.
-func (v *visit) send(ctx context.Context, step filing.Step) error {
+func (v *visit) send(ctx context.Context, step filing.Step) (done bool, err error) {
 	ctx = context.WithoutCancel(ctx)
 	request, cancel := context.WithTimeout(ctx, v.terms.HTTPTimeout)
 	begin := time.Now()
@@ -246,7 +246,11 @@ func (v *visit) send(ctx context.Context, step filing.Step) error {
 	v.release(out, time.Since(begin))
 	v.release = nil
 	v.token, v.ended = filing.Token{}, step.Attempt
-	return v.settle(ctx, step, out)
+	again := retryAfter(step, out)
+	if err := v.settle(ctx, step, out, again); err != nil || again == 0 {
+		return false, err
+	}
+	return true, v.park(ctx, again)
 }
 
 func (v *visit) filing() authority.Filing {
@@ -254,8 +258,8 @@ func (v *visit) filing() authority.Filing {
 }
 
 // settle records an answer, again and again until it is durable or the process is told to stop.
-func (v *visit) settle(ctx context.Context, step filing.Step, out authority.Outcome) error {
-	events := v.outcome(step, out)
+func (v *visit) settle(ctx context.Context, step filing.Step, out authority.Outcome, again time.Duration) error {
+	events := v.outcome(step, out, again)
 	bounded, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	for {
@@ -290,12 +294,12 @@ func (v *visit) query(ctx context.Context, step filing.Step) (done bool, err err
 	switch out.Kind {
 	case authority.Accepted, authority.Rejected:
 		if out.Kind == authority.Rejected && !step.Clean {
-			return true, v.park(ctx, v.terms.Life())
+			return true, v.park(ctx, step.Wait)
 		}
-		return false, v.settle(ctx, step, out)
+		return false, v.settle(ctx, step, out, 0)
 	case authority.Pending:
 		if !pending {
-			return false, v.settle(ctx, step, out)
+			return false, v.settle(ctx, step, out, 0)
 		}
 	case authority.Absent:
 		if !pending {

@@ -256,22 +256,21 @@ func TestKilledAtAnyAppendEndsInOneFilingOrAReason(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						s := newSite(t, class, consumertest.FailAfter)
 						s.click(0, "100.00")
-						var p *process
 						n := 0
-						s.log.Fault = func(topic string, _ []eventlog.Record) consumertest.Failure {
-							if topic == eventlog.TopicValidated || n != at {
-								n++
+						victim := make(chan *process, 1)
+						s.log.Fault = func(string, []eventlog.Record) consumertest.Failure {
+							n++
+							if n != at+1 {
 								return consumertest.Fine
 							}
-							n++
-							p.kill()
+							(<-victim).kill()
 							if there {
 								return consumertest.ThereAllTheSame
 							}
 							return consumertest.NotThere
 						}
-						n = 0
-						p = s.start()
+						p := s.start()
+						victim <- p
 						time.Sleep(2 * time.Minute) // synthetic
 						p.kill()
 						<-p.done

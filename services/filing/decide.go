@@ -90,7 +90,8 @@ type Step struct {
 	Attempt int32
 	// Clean: every older attempt is dead, so a rejection of this one is final.
 	Clean bool
-	Wait  time.Duration
+	// Wait is how long to wait, or for StepSend and StepQuery how long until an answer is clean.
+	Wait time.Duration
 	// Verdict and Cause go with StepAppend, Cause with StepPostpone as well.
 	Verdict Verdict
 	Cause   string
@@ -145,7 +146,7 @@ func decideSend(c Case, s Situation) Step {
 	if windowEnds(c, s) {
 		return quarantine(c, "the authority no longer remembers our reference")
 	}
-	return Step{Kind: StepSend, Attempt: n, Clean: clean(c, s)}
+	return looking(StepSend, c, s)
 }
 
 // decideUnknown settles a claim without a result, by class (step 22).
@@ -199,7 +200,7 @@ func decideQuery(c Case, s Situation, since time.Duration) Step {
 	case since >= settle+s.Terms.MaxWait:
 		return quarantine(c, "outcome unknown; the authority does not answer queries")
 	default:
-		return Step{Kind: StepQuery, Attempt: n, Clean: clean(c, s)}
+		return looking(StepQuery, c, s)
 	}
 }
 
@@ -208,15 +209,19 @@ func decidePending(c Case, s Situation) Step {
 	if time.Duration(s.Now-c.Claim.ReadAt) >= s.Terms.Verdict {
 		return quarantine(c, "the authority took it and never decided")
 	}
-	return Step{Kind: StepQuery, Attempt: c.Claim.Attempt, Clean: clean(c, s)}
+	return looking(StepQuery, c, s)
 }
 
 func quarantine(c Case, cause string) Step {
 	return Step{Kind: StepAppend, Attempt: c.Claim.Attempt, Verdict: VerdictQuarantine, Cause: cause}
 }
 
-// clean reports whether every older attempt is dead, so that a rejection can only be about this one.
-func clean(c Case, s Situation) bool { return staleLeft(c, s) <= 0 }
+// looking is a send or a query. Its answer "rejected" is final only when every
+// older attempt is dead, so that it can only be about this one; Wait says how long that takes.
+func looking(k StepKind, c Case, s Situation) Step {
+	left := max(staleLeft(c, s), 0)
+	return Step{Kind: k, Attempt: c.Claim.Attempt, Clean: left == 0, Wait: left}
+}
 
 func staleLeft(c Case, s Situation) time.Duration {
 	if c.StaleReadAt == 0 {
