@@ -31,6 +31,14 @@ const (
 	throttledHold   = 250 * time.Millisecond
 )
 
+// The concurrency limit starts in the middle and moves a few times a second: a
+// burst is over in minutes, and with the usual second it would be spent on growing.
+const (
+	initialLimit = 64
+	limitWindow  = 250 * time.Millisecond
+	limitSamples = 30
+)
+
 // GuardConfig bounds what one authority is asked to bear.
 type GuardConfig struct {
 	// Quota is the requests a second the authority allows; 0: no limit known.
@@ -139,10 +147,11 @@ func newGuard(code string, conn Connector, cfg GuardConfig, tokens Tokens, m *me
 		OnStateChanged(func(e circuitbreaker.StateChangedEvent) { state.Set(float64(e.NewState)) }).
 		Build()
 	limit := m.limit.WithLabelValues(code)
-	initial := uint(min(20, cfg.MaxInFlight))
+	initial := uint(min(initialLimit, cfg.MaxInFlight))
 	limit.Set(float64(initial))
 	g.limiter = adaptivelimiter.NewBuilder[Outcome]().
 		WithLimits(1, uint(cfg.MaxInFlight), initial).
+		WithRecentWindow(limitWindow, 30*time.Second, limitSamples).
 		OnLimitChanged(func(e adaptivelimiter.LimitChangedEvent) { limit.Set(float64(e.NewLimit)) }).
 		Build()
 	return g, nil
@@ -156,7 +165,8 @@ func (g *Guard) Terms() filing.Terms { return g.conn.Terms() }
 
 // Admit asks for one place at the authority, before a claim. It does not wait.
 // Either release is set, to be called once with the outcome and how long it
-// took, or held is above zero and tells how long to hold back and why.
+// took, or held is above zero and tells how long to hold back and why. The
+// concurrency limiter learns from the time between the two calls.
 // The context bounds the look at the shared token bucket.
 func (g *Guard) Admit(ctx context.Context) (release func(Outcome, time.Duration), held time.Duration, cause string) {
 	release, held, cause = g.admit(ctx)

@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// ErrNoAuthority: no route serves the authority's code.
+// ErrNoAuthority says that no route serves an authority's code.
 var ErrNoAuthority = errors.New("no such authority")
 
 // A Route says which connector serves an authority, or all whose code begins

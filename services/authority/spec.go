@@ -48,7 +48,7 @@ func ParseSpec(s string, defaults func(name string) filing.Terms) (Spec, error) 
 	if err != nil {
 		return Spec{}, fmt.Errorf("authority %s: options: %w", name, err)
 	}
-	u.RawQuery = ""
+	u.RawQuery, u.ForceQuery = "", false
 	spec := Spec{Name: name, URL: strings.TrimSuffix(u.String(), "/"), Terms: defaults(name)}
 	for _, key := range sortedKeys(options) {
 		if err := spec.set(key, options[key]); err != nil {

@@ -169,3 +169,62 @@ func BenchmarkRoundTrips(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "filings/s")
 }
+
+// BenchmarkGuardedRoundTrips goes through the guard, holding back when told, so
+// that the price of the guard and what its limiter learns can be seen.
+func BenchmarkGuardedRoundTrips(b *testing.B) {
+	for _, latency := range []time.Duration{0, 50 * time.Millisecond} {
+		b.Run(latency.String(), func(b *testing.B) {
+			server, err := sim.New(sim.Config{Dir: b.TempDir(), Latency: sim.Latency{Median: latency}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			done := make(chan error, 1)
+			go func() { done <- server.Run(b.Context()) }()
+			b.Cleanup(func() { <-done })
+			c, err := etax.New(etax.Config{URL: server.URL() + "/etax", Terms: etax.DefaultTerms()})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer c.Close()
+			router, err := authority.NewRouter([]authority.Route{{Name: "cn", Connector: c}}, authority.RouterDeps{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			g, err := router.Guard("cn.11")
+			if err != nil {
+				b.Fatal(err)
+			}
+			const workers = 128
+			work, ended := make(chan authority.Filing), make(chan struct{})
+			b.ResetTimer()
+			for range workers {
+				go func() {
+					defer func() { ended <- struct{}{} }()
+					for f := range work {
+						release, held, _ := g.Admit(b.Context())
+						for release == nil {
+							time.Sleep(held)
+							release, held, _ = g.Admit(b.Context())
+						}
+						begin := time.Now()
+						out := g.Submit(b.Context(), f)
+						release(out, time.Since(begin))
+						if out.Kind != authority.Accepted {
+							b.Errorf("outcome %s %q", out.Kind, out.Cause)
+						}
+					}
+				}()
+			}
+			for range b.N {
+				work <- bureauFiling("甲")
+			}
+			close(work)
+			for range workers {
+				<-ended
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "filings/s")
+			b.ReportMetric(float64(g.Status().Limit), "limit")
+		})
+	}
+}

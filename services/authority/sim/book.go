@@ -153,8 +153,7 @@ func openBook(dir string) (*book, error) {
 		err = syncDir(dir)
 	}
 	if err != nil {
-		file.Close()
-		return nil, fmt.Errorf("open book %s: %w", path, err)
+		return nil, errors.Join(fmt.Errorf("open book %s: %w", path, err), file.Close())
 	}
 	return b, nil
 }

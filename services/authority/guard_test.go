@@ -1,0 +1,296 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"springtide/services/filing"
+)
+
+// fake is a connector whose answers a test sets.
+type fake struct {
+	class          filing.Class
+	submit, query  Outcome
+	submits, asked int
+}
+
+func (f *fake) Terms() filing.Terms {
+	return filing.Terms{
+		Class: f.class, StartDeadline: time.Second, HTTPTimeout: time.Second, Processing: time.Second, Lag: time.Second,
+		Margin: time.Second, Window: time.Hour, MaxUnknown: 3, MaxWait: time.Hour, Poll: time.Second, Verdict: time.Hour,
+	}
+}
+
+func (f *fake) Submit(context.Context, Filing) Outcome { f.submits++; return f.submit }
+func (f *fake) Query(context.Context, Filing) Outcome  { f.asked++; return f.query }
+
+func guardOf(t *testing.T, c Connector, cfg GuardConfig, deps RouterDeps) *Guard {
+	t.Helper()
+	r, err := NewRouter([]Route{{Name: "cn.11", Connector: c, Guard: cfg}}, deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := r.Guard("cn.11")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// send admits and submits, as the submit stage does.
+func send(t *testing.T, g *Guard) Outcome {
+	t.Helper()
+	release, held, cause := g.Admit(t.Context())
+	if release == nil {
+		t.Fatalf("held %s: %s", held, cause)
+	}
+	out := g.Submit(t.Context(), Filing{})
+	release(out, time.Millisecond)
+	return out
+}
+
+func wantHeld(t *testing.T, g *Guard, cause string) time.Duration {
+	t.Helper()
+	release, held, got := g.Admit(t.Context())
+	if release != nil || held <= 0 || got != cause {
+		t.Fatalf("admitted %t, held %s %q; want held: %q", release != nil, held, got, cause)
+	}
+	return held
+}
+
+func breakOpen(t *testing.T, g *Guard, c *fake) {
+	t.Helper()
+	c.submit = Outcome{Kind: Unknown, Cause: CauseTimeout}
+	for range 10 {
+		send(t, g)
+	}
+	wantHeld(t, g, HeldBreaker)
+}
+
+func TestBreakerOpensAndHoldsBeforeAnyClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &fake{class: filing.ClassC}
+		g := guardOf(t, c, GuardConfig{}, RouterDeps{})
+		breakOpen(t, g, c)
+		if held, cause := g.Held(); held <= 0 || cause != HeldBreaker {
+			t.Errorf("Held() = %s %q", held, cause)
+		}
+		// A place given before the breaker opened sends nothing now.
+		before := c.submits
+		if out := g.Submit(t.Context(), Filing{}); out.Kind != Busy || out.Cause != HeldBreaker || c.submits != before {
+			t.Errorf("outcome %s %q after %d sends, want busy without a send", out.Kind, out.Cause, c.submits-before)
+		}
+	})
+}
+
+func TestHalfOpenBreakerAsksBeforeItSends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &fake{class: filing.ClassB}
+		g := guardOf(t, c, GuardConfig{}, RouterDeps{})
+		breakOpen(t, g, c)
+
+		time.Sleep(12 * time.Second)
+		c.query = Outcome{Kind: Unknown, Cause: CauseTimeout}
+		sends := c.submits
+		if out := send(t, g); out.Kind != Busy || c.asked != 1 || c.submits != sends {
+			t.Errorf("outcome %s, %d queries, %d sends; want busy after one query and no send", out.Kind, c.asked, c.submits-sends)
+		}
+		wantHeld(t, g, HeldBreaker)
+
+		time.Sleep(12 * time.Second)
+		c.query, c.submit = Outcome{Kind: Absent}, Outcome{Kind: Accepted}
+		release, _, _ := g.Admit(t.Context())
+		if release == nil {
+			t.Fatal("no probe")
+		}
+		wantHeld(t, g, HeldBreaker) // one at a time
+		release(g.Submit(t.Context(), Filing{}), 0)
+		if c.asked != 2 || c.submits != sends+1 {
+			t.Errorf("%d queries, %d sends; want one more of each", c.asked, c.submits-sends)
+		}
+		if out := send(t, g); out.Kind != Accepted {
+			t.Errorf("outcome %s after the breaker closed", out.Kind)
+		}
+	})
+}
+
+func TestHalfOpenBreakerOfAClassWithoutQuerySendsOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &fake{class: filing.ClassA}
+		g := guardOf(t, c, GuardConfig{}, RouterDeps{})
+		breakOpen(t, g, c)
+		time.Sleep(12 * time.Second)
+		before := c.submits
+		send(t, g) // still ill
+		if c.submits != before+1 || c.asked != 0 {
+			t.Errorf("%d sends, %d queries; want one send", c.submits-before, c.asked)
+		}
+		wantHeld(t, g, HeldBreaker)
+	})
+}
+
+func TestUnusedProbeIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &fake{class: filing.ClassA}
+		g := guardOf(t, c, GuardConfig{}, RouterDeps{})
+		breakOpen(t, g, c)
+		time.Sleep(12 * time.Second)
+		for range 3 {
+			release, _, _ := g.Admit(t.Context())
+			if release == nil {
+				t.Fatal("no probe")
+			}
+			release(Outcome{Kind: Busy, Cause: "not_sent"}, 0)
+			release(Outcome{Kind: Busy, Cause: "not_sent"}, 0) // twice is harmless
+		}
+		if n := g.limiter.Inflight(); n != 0 {
+			t.Errorf("%d places still taken", n)
+		}
+	})
+}
+
+func TestDuplicatesAndRefusalsDoNotOpenTheBreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &fake{class: filing.ClassU}
+		g := guardOf(t, c, GuardConfig{}, RouterDeps{})
+		for _, out := range []Outcome{{Kind: Rejected}, {Kind: Unknown, Cause: CauseDuplicate}, {Kind: Unknown, Cause: CauseCancelled}} {
+			c.submit = out
+			for range 30 {
+				send(t, g)
+			}
+		}
+	})
+}
+
+func TestBusyAuthorityIsLeftAloneAsLongAsItAsks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &fake{class: filing.ClassB, submit: Outcome{Kind: Busy, Cause: CauseMaintenance, RetryAfter: time.Hour}}
+		g := guardOf(t, c, GuardConfig{}, RouterDeps{})
+		send(t, g)
+		if held := wantHeld(t, g, CauseMaintenance); held != time.Hour {
+			t.Errorf("held %s, want an hour", held)
+		}
+		if out := g.Query(t.Context(), Filing{}); out.Kind != Busy || c.asked != 0 {
+			t.Errorf("query outcome %s after %d queries, want busy and none", out.Kind, c.asked)
+		}
+		time.Sleep(time.Hour)
+		send(t, g)
+	})
+}
+
+func TestQuotaAdmitsAtTheRateAndCountsQueries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &fake{class: filing.ClassB, submit: Outcome{Kind: Accepted}, query: Outcome{Kind: Absent}}
+		g := guardOf(t, c, GuardConfig{Quota: 10, Burst: 2}, RouterDeps{})
+		send(t, g)
+		if out := g.Query(t.Context(), Filing{}); out.Kind != Absent {
+			t.Fatalf("query outcome %s", out.Kind)
+		}
+		if held := wantHeld(t, g, HeldRate); held != 100*time.Millisecond {
+			t.Errorf("held %s, want 100ms", held)
+		}
+		if out := g.Query(t.Context(), Filing{}); out.Kind != Busy || out.Cause != HeldRate {
+			t.Errorf("query outcome %s %q, want busy, rate", out.Kind, out.Cause)
+		}
+		time.Sleep(100 * time.Millisecond)
+		send(t, g)
+		wantHeld(t, g, HeldRate)
+		if n := g.limiter.Inflight(); n != 0 {
+			t.Errorf("%d places lost to the rate", n)
+		}
+	})
+}
+
+type brokenTokens struct{}
+
+func (brokenTokens) Take(context.Context, string) (time.Duration, error) {
+	return 0, errors.New("unreachable")
+}
+
+func TestLocalShareServesWhenTheSharedBucketFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &fake{class: filing.ClassB, submit: Outcome{Kind: Accepted}}
+		g := guardOf(t, c, GuardConfig{Quota: 10, Burst: 2, FallbackShare: 0.5}, RouterDeps{
+			Tokens: func(string, float64, int) Tokens { return brokenTokens{} },
+		})
+		send(t, g)
+		if held := wantHeld(t, g, HeldRate); held != 200*time.Millisecond {
+			t.Errorf("held %s, want 200ms at half the quota", held)
+		}
+	})
+}
+
+func TestConcurrencyIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := guardOf(t, &fake{class: filing.ClassB}, GuardConfig{MaxInFlight: 2}, RouterDeps{})
+		var releases []func(Outcome, time.Duration)
+		for range 2 {
+			release, _, _ := g.Admit(t.Context())
+			releases = append(releases, release)
+		}
+		wantHeld(t, g, HeldConcurrency)
+		if _, cause := g.Held(); cause != HeldConcurrency {
+			t.Errorf("Held() says %q", cause)
+		}
+		for _, release := range releases {
+			release(Outcome{Kind: Accepted}, time.Millisecond)
+		}
+		if held, cause := g.Held(); held != 0 {
+			t.Errorf("held %s %q after all places were given back", held, cause)
+		}
+	})
+}
+
+func TestPauseAndOpeningHoursHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // time starts at midnight UTC
+		c := &fake{class: filing.ClassB, submit: Outcome{Kind: Accepted}}
+		g := guardOf(t, c, GuardConfig{Calendar: Calendar{Daily: []Daily{{From: 22 * time.Hour, To: 6 * time.Hour}}}}, RouterDeps{})
+		if held := wantHeld(t, g, HeldClosed); held != 6*time.Hour {
+			t.Errorf("held %s, want until six", held)
+		}
+		time.Sleep(6 * time.Hour)
+		send(t, g)
+		g.Pause()
+		wantHeld(t, g, HeldPaused)
+		if s := g.Status(); !s.Paused || s.Cause != HeldPaused || s.Breaker != "closed" || s.Authority != "cn.11" {
+			t.Errorf("status %+v", s)
+		}
+		g.Resume()
+		send(t, g)
+	})
+}
+
+func TestMetricLabelsAreBounded(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	c := &fake{class: filing.ClassB}
+	g := guardOf(t, c, GuardConfig{BreakerRequests: 1000}, RouterDeps{Registerer: reg})
+	for _, cause := range []string{"http_500", "http_502", "name of a company", CauseReset} {
+		c.submit = Outcome{Kind: Unknown, Cause: cause}
+		send(t, g)
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	causes := map[string]float64{}
+	for _, f := range families {
+		if f.GetName() != "springtide_authority_requests_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "cause" {
+					causes[l.GetValue()] += m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	if causes["http_5xx"] != 2 || causes["other"] != 1 || causes[CauseReset] != 1 || len(causes) != 3 {
+		t.Errorf("causes %v", causes)
+	}
+}
