@@ -1,0 +1,126 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"springtide/cmd/internal/cli"
+	"springtide/services/authority"
+	"springtide/services/authority/etax"
+	"springtide/services/authority/mtd"
+	"springtide/services/eventlog"
+	"springtide/services/filing"
+	"springtide/services/forms"
+	"springtide/services/status"
+)
+
+// core is what the roles of one process share.
+type core struct {
+	log      *slog.Logger
+	registry prometheus.Registerer
+	events   *eventlog.Log
+	view     *status.View
+	forms    *forms.Catalogue
+	router   *authority.Router
+	// session is the session time-out of the consumer groups; 0: the default.
+	session time.Duration
+}
+
+// openCore connects to Kafka and makes the view. The stack closes both.
+func openCore(ctx context.Context, s *stack, o cli.Common, partitions int, registry prometheus.Registerer) (*core, error) {
+	if len(o.Kafka) == 0 || len(o.Redis) == 0 {
+		return nil, errors.New("give --kafka HOST:PORT and --redis HOST:PORT, or use `springtide dev`, which brings its own")
+	}
+	catalogue, err := forms.Load()
+	if err != nil {
+		return nil, fmt.Errorf("load forms: %w", err)
+	}
+	events, err := eventlog.Open(ctx, eventlog.Config{
+		Brokers: o.Kafka, Partitions: partitions, Logger: o.Logger, Registerer: registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.onStop("kafka client", events.Close)
+	view, err := status.New(status.Config{Addrs: o.Redis, Partitions: events.Partitions()}, status.Deps{Log: o.Logger, Metrics: registry})
+	if err != nil {
+		return nil, err
+	}
+	s.onStop("redis client", view.Close)
+	return &core{log: o.Logger, registry: registry, events: events, view: view, forms: catalogue}, nil
+}
+
+// routeAuthorities makes the connector of each --authority flag.
+func (c *core) routeAuthorities(s *stack, given []cli.Authority) error {
+	routes := make([]authority.Route, 0, len(given))
+	for _, a := range given {
+		spec, err := authority.ParseSpec(a.Name+"="+a.URL, defaultTerms)
+		if err != nil {
+			return err
+		}
+		conn, closeConn, err := connect(spec)
+		if err != nil {
+			return err
+		}
+		s.onStop("connector "+spec.Name, func() error { closeConn(); return nil })
+		routes = append(routes, authority.Route{Name: spec.Name, Connector: conn, Guard: spec.Guard})
+	}
+	router, err := authority.NewRouter(routes, authority.RouterDeps{
+		Registerer: c.registry,
+		Tokens: func(_ string, rate float64, burst int) authority.Tokens {
+			return bucket{view: c.view, rate: rate, burst: burst}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	c.router = router
+	return nil
+}
+
+// mtdAuthority is the one authority that speaks HMRC's contract.
+const mtdAuthority = "gb.hmrc"
+
+func isMTD(name string) bool {
+	return name == mtdAuthority || strings.HasPrefix(mtdAuthority, name+".")
+}
+
+func defaultTerms(name string) filing.Terms {
+	if isMTD(name) {
+		return mtd.DefaultTerms()
+	}
+	return etax.DefaultTerms()
+}
+
+func connect(spec authority.Spec) (authority.Connector, func(), error) {
+	if isMTD(spec.Name) {
+		c, err := mtd.New(mtd.Config{URL: spec.URL, Terms: spec.Terms})
+		if err != nil {
+			return nil, nil, err
+		}
+		return c, c.Close, nil
+	}
+	c, err := etax.New(etax.Config{URL: spec.URL, Terms: spec.Terms})
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, c.Close, nil
+}
+
+// bucket is an authority's token bucket, shared by all workers through Redis.
+type bucket struct {
+	view  *status.View
+	rate  float64
+	burst int
+}
+
+// Take takes one token or says how long to wait for one.
+func (b bucket) Take(ctx context.Context, name string) (time.Duration, error) {
+	return b.view.Take(ctx, name, b.rate, b.burst)
+}

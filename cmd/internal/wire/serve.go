@@ -1,0 +1,151 @@
+package wire
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"springtide/cmd/internal/cli"
+	"springtide/services/frontdoor"
+	"springtide/services/keys"
+	"springtide/services/telemetry"
+)
+
+// Serve runs a front door until ctx ends.
+func Serve(ctx context.Context, o cli.ServeOptions) error {
+	return run(ctx, o.Common, o.Partitions, func(ctx context.Context, s *stack, c *core) error {
+		store, err := c.openKeys(ctx, s, o.Common)
+		if err != nil {
+			return err
+		}
+		_, err = c.serve(ctx, s, store, o.GRPC, o.Reflection)
+		return err
+	})
+}
+
+// Work runs consumer stages until ctx ends.
+func Work(ctx context.Context, o cli.WorkOptions) error {
+	return run(ctx, o.Common, o.Partitions, func(ctx context.Context, s *stack, c *core) error {
+		if slices.Contains(o.Roles, "submit") {
+			if err := c.routeAuthorities(s, o.Authorities); err != nil {
+				return err
+			}
+		}
+		return c.work(ctx, s, o.Roles, o.Slots)
+	})
+}
+
+// run opens what every role needs, lets build start the role, and keeps it up
+// until ctx ends or a part fails.
+func run(ctx context.Context, o cli.Common, partitions int, build func(context.Context, *stack, *core) error) error {
+	s := newStack(o.Logger)
+	registry, err := startAdmin(ctx, s, o)
+	if err != nil {
+		return s.finish(ctx, err)
+	}
+	c, err := openCore(ctx, s, o, partitions, registry)
+	if err != nil {
+		return s.finish(ctx, err)
+	}
+	return s.finish(ctx, build(ctx, s, c))
+}
+
+// startAdmin serves the admin port, if one is wanted, and gives the metrics registry.
+func startAdmin(ctx context.Context, s *stack, o cli.Common) (prometheus.Registerer, error) {
+	if o.Admin == "" {
+		registry := prometheus.NewRegistry()
+		return registry, registry.Register(collectors.NewGoCollector())
+	}
+	listener, err := net.Listen("tcp", o.Admin)
+	if err != nil {
+		return nil, fmt.Errorf("admin port: %w", err)
+	}
+	t, err := telemetry.New(telemetry.Config{Log: os.Stderr, Admin: listener})
+	if err != nil {
+		return nil, err
+	}
+	s.run(ctx, "admin port", t.Run)
+	return t.Registry(), nil
+}
+
+// work starts consumer stages. The projector brings the delay stage along, so
+// that what is parked is released while no other stage runs.
+func (c *core) work(ctx context.Context, s *stack, roles []string, slots int) error {
+	if slices.Contains(roles, "project") && !slices.Contains(roles, "delay") {
+		roles = append(slices.Clone(roles), "delay")
+	}
+	for _, role := range roles {
+		var stage func(context.Context) error
+		switch role {
+		case "validate":
+			stage = func(ctx context.Context) error { return c.validate(ctx, slots) }
+		case "submit":
+			stage = func(ctx context.Context) error { return c.submit(ctx, slots) }
+		case "project":
+			stage = c.project
+		case "delay":
+			stage = c.delay
+		default:
+			return fmt.Errorf("unknown role %q", role)
+		}
+		s.run(ctx, role, stage)
+	}
+	return nil
+}
+
+// openKeys starts the copy of the API keys and waits until it is whole.
+func (c *core) openKeys(ctx context.Context, s *stack, o cli.Common) (*keys.Store, error) {
+	pepper, err := pepperOf(o)
+	if err != nil {
+		return nil, err
+	}
+	store, err := keys.New(keys.Config{Pepper: pepper}, keys.FromLog(c.events), c.log)
+	if err != nil {
+		return nil, err
+	}
+	s.run(ctx, "keys", store.Run)
+	select {
+	case <-store.Ready():
+		return store, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func pepperOf(o cli.Common) ([]byte, error) {
+	path := o.Pepper
+	if path == "" {
+		if err := os.MkdirAll(o.Data, 0o700); err != nil {
+			return nil, fmt.Errorf("data directory: %w", err)
+		}
+		path = filepath.Join(o.Data, "pepper")
+	}
+	return keys.PepperFile(path)
+}
+
+// serve starts the front door and gives its address.
+func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, address string, reflection bool) (string, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return "", fmt.Errorf("gRPC port: %w", err)
+	}
+	door, err := frontdoor.New(frontdoor.Config{Partitions: c.events.Partitions(), Reflection: reflection}, frontdoor.Deps{
+		Listener: listener, Keys: store, Log: c.events, Records: frontdoor.RecordsOf(c.events),
+		Rows: c.view, Lists: c.view, Memory: c.view, Changes: frontdoor.ChangesOf(c.view),
+		Rules: c.forms, Forms: c.forms, Logger: c.log, Metrics: c.registry,
+	})
+	if err != nil {
+		_ = listener.Close()
+		return "", err
+	}
+	s.run(ctx, "view notices", c.view.Run)
+	s.run(ctx, "front door", door.Run)
+	c.log.Info("front door is ready", "grpc", listener.Addr().String())
+	return listener.Addr().String(), nil
+}
