@@ -85,7 +85,7 @@ func (r *run) bad(u uses) bool {
 }
 
 func (r *run) active(section int) bool {
-	return section == always || r.form.sections[section].active.truth(&r.env)
+	return r.form.sections[section].active.truth(&r.env)
 }
 
 // complete derives the facts and computes the cells that the return left out.
@@ -168,6 +168,10 @@ func copyReturn(r *springtidev1.Return, room int) *springtidev1.Return {
 // violations applies the rules, level by level.
 func (r *run) violations() []*springtidev1.Violation {
 	var out []*springtidev1.Violation
+	active := make([]bool, len(r.form.sections))
+	for i := range active {
+		active[i] = r.active(i)
+	}
 	level, failed := 0, false
 	for i := range r.form.rules {
 		x := &r.form.rules[i]
@@ -177,7 +181,8 @@ func (r *run) violations() []*springtidev1.Violation {
 			}
 			level = x.level
 		}
-		if r.bad(x.uses) || !r.active(x.section) || (x.when.truth != nil && !x.when.truth(&r.env)) {
+		if x.section != always && !active[x.section] ||
+			x.when.truth != nil && !x.when.truth(&r.env) || r.bad(x.uses) {
 			continue
 		}
 		if detail, ok := x.must.holds(&r.env, x.money); !ok {
