@@ -63,8 +63,10 @@ func encode(r *springtidev1.Return) []byte {
 	}
 	switch v, ok := r.GetContext()[contextFinalised]; {
 	case !ok:
-	case v == "true" || v == "false":
-		field("finalised", v)
+	case v == "true" || v == "1": // flags of a return may be written either way
+		field("finalised", "true")
+	case v == "false" || v == "0":
+		field("finalised", "false")
 	default:
 		field("finalised", quote(v))
 	}
