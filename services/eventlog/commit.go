@@ -72,6 +72,9 @@ func (m *member) collect() (map[string]map[int]int64, []func()) {
 			continue
 		}
 		for topic, offset := range r.a.unsaved() {
+			if offset < m.owned[p][topic] {
+				continue // it was away and came back: others have been further
+			}
 			full := m.log.topics[topic].full
 			if out[full] == nil {
 				out[full] = make(map[int]int64)
@@ -96,9 +99,11 @@ func (m *member) probe(ctx context.Context) map[string]map[int]int64 {
 		if r == nil {
 			continue
 		}
-		for topic, offset := range r.a.known() {
-			m.mu.Unlock()
-			return one(topic, p, offset)
+		for topic, offset := range r.a.progress(m.owned[p]) {
+			if offset >= 0 {
+				m.mu.Unlock()
+				return one(topic, p, offset)
+			}
 		}
 		fresh = p
 	}

@@ -242,17 +242,21 @@ func (m *member) bury(ctx context.Context, id string) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	res, err := m.log.client.LeaveGroup(ctx, &kafka.LeaveGroupRequest{
-		GroupID: m.log.cfg.Prefix + m.cfg.Group,
-		Members: []kafka.LeaveGroupRequestMember{{ID: id}},
+	err := m.log.again(ctx, func(ctx context.Context) error {
+		res, err := m.log.client.LeaveGroup(ctx, &kafka.LeaveGroupRequest{
+			GroupID: m.log.cfg.Prefix + m.cfg.Group,
+			Members: []kafka.LeaveGroupRequestMember{{ID: id}},
+		})
+		if err != nil {
+			return err
+		}
+		err = res.Error
+		for _, left := range res.Members {
+			err = errors.Join(err, left.Error)
+		}
+		return err
 	})
-	if err != nil {
-		return false
-	}
-	if len(res.Members) == 1 {
-		res.Error = errors.Join(res.Error, res.Members[0].Error)
-	}
-	return res.Error == nil || errors.Is(res.Error, kafka.UnknownMemberId)
+	return err == nil || errors.Is(err, kafka.UnknownMemberId)
 }
 
 // adopt starts and drains runners so that they match the generation's

@@ -26,9 +26,10 @@ type Log struct {
 
 	// spawn runs f on a goroutine that Close waits for; its context ends when
 	// the Log stops flushing.
-	spawn func(f func(context.Context))
-	stop  context.CancelFunc
-	group sync.WaitGroup // appenders
+	spawn        func(f func(context.Context))
+	newTransport func() *kafka.Transport
+	stop         context.CancelFunc
+	group        sync.WaitGroup // appenders
 
 	mu     sync.Mutex
 	closed bool
@@ -68,6 +69,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		stop:    stop,
 	}
 	l.spawn = func(f func(context.Context)) { l.group.Go(func() { f(life) }) }
+	l.newTransport = func() *kafka.Transport { return l.transport(life) }
 	for _, s := range specs(cfg) {
 		t := &topic{spec: s, full: cfg.Prefix + s.name}
 		for p := range s.partitions {
@@ -118,12 +120,15 @@ func (l *Log) start(ctx context.Context) error {
 	}
 }
 
-func (l *Log) newTransport() *kafka.Transport {
+// transport makes a connection pool whose goroutines end with life, even if a
+// late call should open it again.
+func (l *Log) transport(life context.Context) *kafka.Transport {
 	names := make([]string, 0, len(l.topics))
 	for _, t := range l.topics {
 		names = append(names, t.full)
 	}
 	return &kafka.Transport{
+		Context:        life,
 		Dial:           l.conns.dial,
 		ClientID:       clientID,
 		MetadataTTL:    metadataTTL,

@@ -105,9 +105,9 @@ func TestReaderReturnsWhatWasAppended(t *testing.T) {
 		at := time.UnixMilli(1_790_000_000_000)
 		in := []eventlog.Record{
 			{Partition: 1, Key: []byte("k1"), Value: []byte("v1"), Tenant: "租户-1", Time: at},
-			{Partition: 1, Key: []byte("k1"), Time: at},                          // tombstone
+			{Partition: 1, Key: []byte("k1"), Time: at},                                        // tombstone
 			{Partition: 1, Key: []byte("k2"), Value: []byte{}, Time: at.Add(time.Millisecond)}, // empty is not a tombstone
-			{Partition: 1, Key: []byte("k3"), Value: make([]byte, 70_000), Time: at},
+			{Partition: 1, Key: []byte("k3"), Value: make([]byte, 3000), Time: at},
 		}
 		offsets, err := l.AppendAll(t.Context(), eventlog.TopicState, in)
 		if err != nil {
@@ -292,23 +292,28 @@ func TestOpenRefusesUnfitTopics(t *testing.T) {
 		want   []string
 	}{
 		"another partition count": {
-			eventlog.TopicLedger, 3, map[string]string{"retention.ms": "-1"},
+			eventlog.TopicLedger, 3,
+			map[string]string{"retention.ms": "-1"},
 			[]string{"filings.ledger: found 3 partitions, wanted 4", "start with 3 partitions"},
 		},
 		"short retention": {
-			eventlog.TopicSubmitted, 4, map[string]string{"retention.ms": "3600000"},
+			eventlog.TopicSubmitted, 4,
+			map[string]string{"retention.ms": "3600000"},
 			[]string{"filings.submitted: found retention.ms=3600000 (1h0m0s), wanted at least 34560000000 (400.0 days)", "set retention.ms=34560000000"},
 		},
 		"bounded size": {
-			eventlog.TopicLedger, 4, map[string]string{"retention.ms": "-1", "retention.bytes": "1000000"},
+			eventlog.TopicLedger, 4,
+			map[string]string{"retention.ms": "-1", "retention.bytes": "1000000"},
 			[]string{"filings.ledger: found retention.bytes=1000000", "set retention.bytes=-1"},
 		},
 		"compacted ledger": {
-			eventlog.TopicLedger, 4, map[string]string{"retention.ms": "-1", "cleanup.policy": "compact"},
+			eventlog.TopicLedger, 4,
+			map[string]string{"retention.ms": "-1", "cleanup.policy": "compact"},
 			[]string{"filings.ledger: found cleanup.policy=compact, wanted delete"},
 		},
 		"impossible minimum": {
-			eventlog.TopicLedger, 4, map[string]string{"retention.ms": "-1", "min.insync.replicas": "2"},
+			eventlog.TopicLedger, 4,
+			map[string]string{"retention.ms": "-1", "min.insync.replicas": "2"},
 			[]string{"filings.ledger: found min.insync.replicas=2 with 1 replicas", "set min.insync.replicas=1"},
 		},
 	} {

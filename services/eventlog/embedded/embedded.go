@@ -145,8 +145,8 @@ type logger struct{ log *slog.Logger }
 func (l logger) Logf(level kfake.LogLevel, format string, args ...any) {
 	switch level {
 	case kfake.LogLevelError:
-		l.log.Error(fmt.Sprintf(format, args...))
+		l.log.Error("broker fails", "message", fmt.Sprintf(format, args...))
 	case kfake.LogLevelWarn:
-		l.log.Warn(fmt.Sprintf(format, args...))
+		l.log.Warn("broker warns", "message", fmt.Sprintf(format, args...))
 	}
 }
