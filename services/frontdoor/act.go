@@ -19,8 +19,7 @@ import (
 func (s *filings) CancelFiling(
 	ctx context.Context, req *springtidev1.CancelFilingRequest,
 ) (*springtidev1.CancelFilingResponse, error) {
-	f, err := s.one(ctx, req.GetFilingId())
-	if err != nil {
+	if _, err := s.one(ctx, req.GetFilingId()); err != nil {
 		return nil, err
 	}
 	id := filing.ID(req.GetFilingId())
@@ -31,11 +30,11 @@ func (s *filings) CancelFiling(
 	}
 	// The row's position, once the row is as new as the log: naming more than the
 	// filing's own submissions could hide a refusal that arrives meanwhile.
-	if row, ok := s.await(ctx, id, end, 0, newPause(s.cfg.CatchUp)); ok {
-		f = dressed(row.Filing)
-	} else {
+	row, ok := s.await(ctx, id, end, 0, newPause(s.cfg.CatchUp))
+	if !ok {
 		return nil, rebuilding(nil)
 	}
+	f := dressed(row.Filing)
 	switch f.GetState() {
 	case springtidev1.FilingState_FILING_STATE_CANCELLED:
 		return &springtidev1.CancelFilingResponse{Filing: f}, nil
@@ -54,7 +53,7 @@ func (s *filings) CancelFiling(
 		return nil, err
 	}
 	s.cache.drop(id)
-	row, ok := s.await(ctx, id, 0, offset+1, newPause(s.cfg.CancelWait))
+	row, ok = s.await(ctx, id, 0, offset+1, newPause(s.cfg.CancelWait))
 	if !ok {
 		return nil, &filing.Error{Reason: filing.ReasonCancelPending}
 	}

@@ -449,12 +449,11 @@ func (w *world) submitted() int {
 type keyring struct{}
 
 func (keyring) Authenticate(token string) (keys.Identity, error) {
-	switch tenant, role := "firm", token; {
-	case token == "revoked":
+	tenant, role := "firm", token
+	switch token {
+	case "revoked":
 		return keys.Identity{}, &filing.Error{Reason: filing.ReasonKeyRevoked}
-	case token == "panic":
-		panic("key store broken")
-	case token == "scoped":
+	case "scoped":
 		return keys.Identity{Tenant: "firm", Subject: "li", Roles: []string{keys.RoleAccountant}, Taxpayers: []string{"111111111"}}, nil
 	default:
 		if rest, ok := strings.CutPrefix(token, "other-"); ok {

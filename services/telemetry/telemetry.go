@@ -141,7 +141,9 @@ func (t *Telemetry) Run(ctx context.Context) error {
 	if errors.Is(err, context.DeadlineExceeded) { // a profile that runs for longer
 		err = server.Close()
 	}
-	<-served
+	if serr := <-served; !errors.Is(serr, http.ErrServerClosed) {
+		err = errors.Join(err, serr)
+	}
 	return err
 }
 
