@@ -20,7 +20,7 @@ const MaxPanics = 5
 // or from an authority, and pass.
 func Guard(stage string, log ledger.Appender, w *ledger.Writer, next worker.Handler) worker.Handler {
 	return worker.HandlerFunc(func(ctx context.Context, r eventlog.Record) error {
-		err, panicked := try(ctx, next, r)
+		panicked, err := try(ctx, next, r)
 		if !panicked || worker.Failures(ctx)+1 < MaxPanics {
 			return err
 		}
@@ -35,11 +35,11 @@ func Guard(stage string, log ledger.Appender, w *ledger.Writer, next worker.Hand
 	})
 }
 
-func try(ctx context.Context, next worker.Handler, r eventlog.Record) (err error, panicked bool) {
+func try(ctx context.Context, next worker.Handler, r eventlog.Record) (panicked bool, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err, panicked = fmt.Errorf("panic: %v", v), true
+			panicked, err = true, fmt.Errorf("panic: %v", v)
 		}
 	}()
-	return next.Handle(ctx, r), false
+	return false, next.Handle(ctx, r)
 }

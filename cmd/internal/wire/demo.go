@@ -29,7 +29,7 @@ func Demo(ctx context.Context, o cli.DemoOptions) error {
 		if err != nil {
 			return fmt.Errorf("demo: %w", err)
 		}
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }()
 		o.Data = dir
 	}
 	s := newStack(o.Logger)
