@@ -18,7 +18,8 @@ type Config struct {
 	// Brokers are host:port addresses to start from.
 	Brokers []string
 	// Partitions of every topic except the two small ones (keys, drafts), which
-	// have one. It is frozen once the topics exist. Default 16.
+	// have one. It is frozen once the topics exist; another count is refused then.
+	// Default: the count of the ledger that is there, or 16 for a new one.
 	Partitions int
 	// Replication of topics that Open creates. Default 1. Three or more also
 	// set min.insync.replicas=2.

@@ -23,6 +23,8 @@ type Log struct {
 	conns   *conns
 	client  *kafka.Client
 	topics  map[string]*topic
+	// adopt: no partition count was asked for.
+	adopt bool
 
 	// spawn runs f on a goroutine that Close waits for; its context ends when
 	// the Log stops flushing.
@@ -54,6 +56,7 @@ const (
 // partition count, too short a retention, ...) are refused with ErrUnfit, each
 // with what was found, what is wanted and how to fix it.
 func Open(ctx context.Context, cfg Config) (*Log, error) {
+	adopt := cfg.Partitions == 0
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("event log: %w", err)
@@ -65,22 +68,29 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		log:     cfg.Logger.With("component", "eventlog"),
 		metrics: newMetrics(cfg.Registerer),
 		conns:   newConns(),
-		topics:  make(map[string]*topic),
+		adopt:   adopt,
 		stop:    stop,
 	}
 	l.spawn = func(f func(context.Context)) { l.group.Go(func() { f(life) }) }
 	l.newTransport = func() *kafka.Transport { return l.transport(life) }
-	for _, s := range specs(cfg) {
-		t := &topic{spec: s, full: cfg.Prefix + s.name}
+	l.layOut()
+	if err := l.start(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open event log: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+// layOut makes the topics of the configured partition count. It is called before
+// anybody else has the log.
+func (l *Log) layOut() {
+	l.topics = make(map[string]*topic)
+	for _, s := range specs(l.cfg) {
+		t := &topic{spec: s, full: l.cfg.Prefix + s.name}
 		for p := range s.partitions {
 			t.appenders = append(t.appenders, newAppender(l, t, p))
 		}
 		l.topics[s.name] = t
 	}
-	if err := l.start(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("open event log: %w", err), l.Close())
-	}
-	return l, nil
 }
 
 // start tries until the cluster answers and the topics are as they should be.

@@ -283,6 +283,23 @@ func TestTwoProcessesMayCreateTheTopicsAtOnce(t *testing.T) {
 	})
 }
 
+func TestOpenTakesThePartitionCountThatIsThere(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, b backend) {
+		cfg := b.config(t)
+		cfg.Partitions = 5
+		first := open(t, cfg)
+		cfg.Partitions = 0
+		second := open(t, cfg)
+		if first.Partitions() != 5 || second.Partitions() != 5 || second.PartitionsOf(eventlog.TopicSubmitted) != 5 {
+			t.Errorf("partitions %d, then %d and %d, want 5", first.Partitions(), second.Partitions(), second.PartitionsOf(eventlog.TopicSubmitted))
+		}
+		if _, err := second.Append(t.Context(), eventlog.TopicLedger, 4, eventlog.Record{Key: []byte("k"), Value: []byte("v")}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestOpenRefusesUnfitTopics(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -44,6 +44,11 @@ func (l *Log) ensureTopics(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Without a count of its own, a process takes the one that is frozen on the cluster.
+	if found := len(meta[l.cfg.Prefix+TopicLedger].Partitions); l.adopt && found > 0 && found != l.cfg.Partitions {
+		l.cfg.Partitions = found
+		l.layOut()
+	}
 	var missing []kafka.TopicConfig
 	for _, t := range l.sorted() {
 		if _, ok := meta[t.full]; !ok {

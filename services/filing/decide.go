@@ -231,8 +231,9 @@ func staleLeft(c Case, s Situation) time.Duration {
 }
 
 // windowEnds reports whether a class A authority may forget our reference
-// before a request sent now is done. Two clocks are asked, each compared only
-// with itself: the log's and the worker's own.
+// before a request sent now is done. Two clocks are asked: the one of those who
+// appended to the log, which a restart does not forget, and the worker's own,
+// which no step of a wall clock touches. The first that says so ends it.
 func windowEnds(c Case, s Situation) bool {
 	if s.Terms.Class != ClassA || c.FirstReadAt == 0 {
 		return false

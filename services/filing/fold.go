@@ -47,7 +47,9 @@ type Instant time.Duration
 // Entry is one ledger record as an observer read it.
 type Entry struct {
 	Offset int64
-	// LogTime is the log's own time of the record: one clock for all entries of a partition.
+	// LogTime is when the record was appended, by the wall clock of its appender. It
+	// serves one decision only, the end of a class A window, which is long; the
+	// appenders' clocks must agree to within filing.Terms.Margin.
 	LogTime time.Time
 	// ReadAt is when this observer first read the record, by its own clock.
 	ReadAt Instant

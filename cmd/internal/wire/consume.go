@@ -27,7 +27,7 @@ const (
 
 // join runs run for every partition this process is given in a group.
 func (c *core) join(ctx context.Context, group string, topics []string, run func(context.Context, *eventlog.Assignment) error) error {
-	return c.events.Join(ctx, eventlog.GroupConfig{Group: group, Topics: topics, SessionTimeout: c.session},
+	return c.events.Join(ctx, groupConfig(group, topics),
 		func(ctx context.Context, a *eventlog.Assignment) error {
 			err := run(ctx, a)
 			if errors.Is(err, filing.ErrUnknownEvent) { // F7: never skipped, and waiting does not help
@@ -35,6 +35,13 @@ func (c *core) join(ctx context.Context, group string, topics []string, run func
 			}
 			return err
 		})
+}
+
+// groupConfig says how patient a group is. Our members join again within a
+// heartbeat, so the group need not wait long for one, and a process that ends
+// while it joins is not held up beyond its own drain.
+func groupConfig(group string, topics []string) eventlog.GroupConfig {
+	return eventlog.GroupConfig{Group: group, Topics: topics, RebalanceTimeout: 20 * time.Second}
 }
 
 // withEngine lends an engine to a consumer for as long as it runs.

@@ -28,8 +28,6 @@ type core struct {
 	view     *status.View
 	forms    *forms.Catalogue
 	router   *authority.Router
-	// session is the session time-out of the consumer groups; 0: the default.
-	session time.Duration
 }
 
 // openCore connects to Kafka and makes the view. The stack closes both.
