@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
 	"springtide/services/filing"
@@ -44,10 +46,41 @@ func (d *door) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h
 func (d *door) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	began := time.Now()
 	inner, err := d.admitCaller(ss.Context(), info.FullMethod)
+	if err == nil && info.FullMethod == grpc_health_v1.Health_Watch_FullMethodName {
+		var stop func()
+		inner, stop = d.untilDrained(inner)
+		defer stop()
+	}
 	if err == nil {
 		err = d.guarded(func() error { return handler(srv, &checkedStream{ss, inner, d}) })
 	}
 	return d.finish(inner, info.FullMethod, began, err)
+}
+
+// healthGrace is how long a health watch goes on when the drain begins, to say NOT_SERVING.
+const healthGrace = 500 * time.Millisecond
+
+// untilDrained is a context that ends soon after the drain began: a health
+// watch would otherwise hold it up until its client leaves. Call stop when done.
+func (d *door) untilDrained(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.draining:
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(healthGrace):
+			cancel()
+		}
+	})
+	return ctx, func() {
+		cancel()
+		wg.Wait()
+	}
 }
 
 // checkedStream carries the caller's identity and checks what arrives.

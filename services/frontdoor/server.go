@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync/atomic"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -167,7 +166,8 @@ type door struct {
 	inFlight  *semaphore.Weighted
 	bytes     *semaphore.Weighted
 	watches   *semaphore.Weighted
-	draining  atomic.Bool
+	// draining is closed when the drain begins.
+	draining chan struct{}
 }
 
 // A Server is one front door. Its methods are safe for concurrent use.
@@ -198,7 +198,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		cfg: cfg, deps: deps, access: accessTable(), validator: validator, languages: newLanguages(),
 		metrics: m, cache: newCache(cfg.CacheSize),
 		inFlight: semaphore.NewWeighted(cfg.MaxInFlight), bytes: semaphore.NewWeighted(cfg.MaxInFlightBytes),
-		watches: semaphore.NewWeighted(cfg.MaxWatches),
+		watches: semaphore.NewWeighted(cfg.MaxWatches), draining: make(chan struct{}),
 	}
 	s := &Server{door: d, grpc: grpc.NewServer(d.options()...), health: health.NewServer()}
 	springtidev1.RegisterFilingServiceServer(s.grpc, &filings{door: d})
@@ -252,7 +252,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) drain() {
 	s.health.Shutdown()
-	s.door.draining.Store(true)
+	close(s.door.draining)
 	if s.door.cfg.DrainDelay > 0 {
 		time.Sleep(s.door.cfg.DrainDelay)
 	}

@@ -89,9 +89,11 @@ func (w *watch) begin(ctx context.Context, ids []filing.ID) error {
 }
 
 func (w *watch) follow(ctx context.Context, watcher Watcher) error {
-	for round := 1; ; round++ {
-		if w.door.draining.Load() {
+	for {
+		select {
+		case <-w.door.draining:
 			return &filing.Error{Reason: filing.ReasonDraining, RetryAfter: time.Second}
+		default:
 		}
 		changes, err := w.next(ctx, watcher)
 		if ctx.Err() != nil {

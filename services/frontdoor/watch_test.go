@@ -170,8 +170,10 @@ func TestDrainFinishesCallsAndEndsWatches(t *testing.T) {
 	if err := <-submitted; err != nil {
 		t.Errorf("the submission in flight: %v", err)
 	}
-	// A health watch ends only with its connection or its client.
 	<-stopped
+	if _, err := health.Recv(); err == nil {
+		t.Error("the health watch outlived the drain")
+	}
 }
 
 func wantHealth(t *testing.T, s grpc.ServerStreamingClient[grpc_health_v1.HealthCheckResponse], want grpc_health_v1.HealthCheckResponse_ServingStatus) {
