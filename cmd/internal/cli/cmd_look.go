@@ -66,8 +66,7 @@ func (a *app) status(ctx context.Context, c *client, ids []string) error {
 }
 
 func missingError(ids []string) error {
-	zh, en := (&filing.Error{Reason: filing.ReasonNotFound}).Text()
-	return &usageError{text: fmt.Sprintf("%s: %s / %s", clip(strings.Join(ids, ", ")), en, zh)}
+	return &filing.Error{Reason: filing.ReasonNotFound, Field: clip(strings.Join(ids, ", "))}
 }
 
 // get asks for any number of filings. Ids that are not there come back as missing.
@@ -164,7 +163,7 @@ func (a *app) listCommand() *cobra.Command {
 		Short: "List filings, newest first",
 		Long: `List shows filings, newest first: one page, or with --all every page.
 
-The states are ` + strings.Join(stateNames(), ", ") + `.`,
+The states are ` + strings.Join(wrap(strings.Join(stateNames(), ", ")+".", 64), "\n"),
 		Example: `  springtide list --state rejected,invalid --period 2026-06
   springtide list --taxpayer 91110108MA01ABCD2X --all
   springtide list --batch b5d0... --all -o json`,

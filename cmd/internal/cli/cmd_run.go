@@ -127,6 +127,11 @@ invalid, rejected, other, seconds}.`,
 			if filings < 1 || filings > 100_000 {
 				return usagef("--filings %d: must be 1 to 100000", filings)
 			}
+			if !cmd.Flags().Changed("log-level") { // the bar and the table are what a demo is about
+				a.shared.logLevel = "warn"
+				dev.Logger = a.logger()
+				dev.Sim.Logger = dev.Logger
+			}
 			stay := a.ui.OutTerm.Live && !a.ui.JSON
 			return start(cmd.Context(), a.deps.Demo, DemoOptions{DevOptions: dev, Filings: filings, Stay: stay})
 		},

@@ -129,7 +129,11 @@ func explain(err error, lang Lang) string {
 	}
 	if own, ok := errors.AsType[*filing.Error](err); ok {
 		zh, en := own.Text()
-		return withReason(lang.say(zh, en), own.Reason)
+		text := withReason(lang.say(zh, en), own.Reason)
+		if own.Field != "" {
+			text = plain(own.Field) + lang.say("：", ": ") + text
+		}
+		return text
 	}
 	if file, ok := errors.AsType[*returns.Error](err); ok {
 		return file.Text(lang == Chinese)

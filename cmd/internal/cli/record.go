@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/filing"
 )
 
 // record is one filing as scripts see it. The first four fields are always
@@ -99,6 +100,10 @@ func recordOf(e Entry, lang Lang) record {
 	if e.Refusal == nil {
 		r.State = e.stateWord()
 	}
+	if e.Filing != nil && e.state() != e.Filing.GetState() { // what the filing says is about another click
+		words := filing.WordsOf(e.state())
+		r.Message, r.Advice, r.Turn, r.NextPollTime = lang.text(words.Message), lang.text(words.Advice), turnWord(words.Turn), ""
+	}
 	if e.SubmissionID != "" {
 		r.SubmissionID = e.SubmissionID
 	}
@@ -109,9 +114,7 @@ func recordOf(e Entry, lang Lang) record {
 func (r *record) fill(f *springtidev1.Filing, lang Lang) {
 	r.FilingID = f.GetFilingId()
 	r.Message, r.Advice = lang.text(f.GetMessage()), lang.text(f.GetAdvice())
-	if f.GetTurn() != springtidev1.Turn_TURN_UNSPECIFIED {
-		r.Turn = strings.TrimPrefix(f.GetTurn().String(), "TURN_")
-	}
+	r.Turn = turnWord(f.GetTurn())
 	for _, reason := range f.GetReasons() {
 		r.Reasons = append(r.Reasons, reasonEntry{Code: reason.GetCode(), Message: reason.GetMessage(), Path: reason.GetPath()})
 	}
@@ -139,6 +142,13 @@ func violationRecords(violations []*springtidev1.Violation, lang Lang) []violati
 		})
 	}
 	return all
+}
+
+func turnWord(t springtidev1.Turn) string {
+	if t == springtidev1.Turn_TURN_UNSPECIFIED {
+		return ""
+	}
+	return strings.TrimPrefix(t.String(), "TURN_")
 }
 
 func severityWord(s springtidev1.Severity) string {

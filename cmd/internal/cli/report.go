@@ -251,17 +251,22 @@ func (r *Report) summary(ui UI) string {
 			parts = append(parts, style(fmt.Sprintf("%s %d", word, n)))
 		}
 	}
-	correct := 0
+	correct, working := 0, 0
 	for _, e := range r.Entries {
-		if e.Refusal == nil && e.Checked != nil && e.Checked.OK {
+		switch {
+		case e.Refusal != nil:
+		case e.Checked != nil && e.Checked.OK:
 			correct++
+		case e.Filing != nil && !filing.FinalState(e.state()):
+			working++
 		}
 	}
 	add(correct, ui.good, ui.Lang.say("校验通过", "correct"))
 	add(c.Accepted, ui.good, ui.Lang.state(springtidev1.FilingState_FILING_STATE_ACCEPTED))
 	add(c.Invalid, ui.fail, ui.Lang.say("数据有误", "wrong data"))
 	add(c.Rejected, ui.fail, ui.Lang.state(springtidev1.FilingState_FILING_STATE_REJECTED))
-	add(c.Other-correct, ui.warn, ui.Lang.say("其他", "other"))
+	add(working, ui.bold, ui.Lang.say("办理中", "still on their way"))
+	add(c.Other-correct-working, ui.warn, ui.Lang.say("其他", "other"))
 	head := fmt.Sprintf(ui.Lang.say("共 %d 份", "%s"), c.Filings)
 	if ui.Lang != Chinese {
 		head = count(c.Filings, "return", "returns")

@@ -139,7 +139,7 @@ func writeRefused(ui UI, entries []Entry) error {
 	if unsent == 0 {
 		return nil
 	}
-	_, err := fmt.Fprintf(ui.Out, ui.Lang.say("%s另有 %d 份没有提交\n", "%s%d more were not submitted\n"), indent, unsent)
+	_, err := fmt.Fprintf(ui.Out, ui.Lang.say("%s另有 %d 份未处理\n", "%s%d more left alone\n"), indent, unsent)
 	return err
 }
 
@@ -170,6 +170,11 @@ func writeOne(ui UI, e Entry) error {
 	}
 	b.WriteString(indent + line + "\n")
 	for _, v := range e.violations() {
+		if e.Refusal != nil { // about a field rather than a cell
+			writeLabelled(&b, ui, ui.fail, strings.Join(append([]string{v.GetRule()}, v.GetCells()...), " "), ui.Lang.text(v.GetMessage()))
+			writeFix(&b, ui, v)
+			continue
+		}
 		writeViolation(&b, ui, v)
 	}
 	for _, reason := range e.Filing.GetReasons() {
@@ -204,6 +209,10 @@ func writeViolation(b *strings.Builder, ui UI, v *springtidev1.Violation) {
 		text += fmt.Sprintf(ui.Lang.say("（栏次 %s）", " (cells %s)"), strings.Join(cells, ui.Lang.say("、", ", ")))
 	}
 	writeLabelled(b, ui, style, label, text)
+	writeFix(b, ui, v)
+}
+
+func writeFix(b *strings.Builder, ui UI, v *springtidev1.Violation) {
 	if fix := ui.Lang.text(v.GetFix()); fix != "" {
 		writeBlock(b, ui, ui.Lang.say("改法：", "fix: "), fix)
 	}

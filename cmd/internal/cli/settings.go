@@ -87,11 +87,24 @@ func (a *app) prepare(cmd *cobra.Command) error {
 			return err
 		}
 	}
+	a.shared.settle(cmd.Flags())
 	a.ui.JSON = a.shared.output == "json"
 	if a.shared.lang != "" {
 		a.ui.Lang = Lang(a.shared.lang)
 	}
 	return a.shared.validate(cmd.Flags())
+}
+
+// settle gives what was not set the default of this very command: the commands
+// share variables, and each has its own default for an address or a directory.
+func (s *sharedFlags) settle(flags *pflag.FlagSet) {
+	for name, value := range map[string]*string{"grpc": &s.grpc, "http": &s.http, "admin": &s.admin, "data": &s.data} {
+		if f := flags.Lookup(name); f == nil {
+			*value = ""
+		} else if !f.Changed {
+			*value = f.DefValue
+		}
+	}
 }
 
 // applyEnv gives every flag that is not on the command line its value from the environment.
@@ -104,7 +117,7 @@ func applyEnv(flags *pflag.FlagSet, env func(string) string) error {
 			return
 		}
 		if err := flags.Set(f.Name, value); err != nil {
-			errs = append(errs, usagef("%s=%s: %v", name, quoteSetting(f.Name, value), cause(err)))
+			errs = append(errs, usagef("%s=%s: %s", name, quoteSetting(f.Name, value), complaint(f, err)))
 		}
 	})
 	return errors.Join(errs...)
@@ -151,7 +164,7 @@ func applyFile(cmd *cobra.Command, path string) error {
 			return usagef("--config %s: %s: %v", path, name, err)
 		}
 		if err := cmd.Flags().Set(name, value); err != nil {
-			return usagef("--config %s: %s: %s: %v", path, name, quoteSetting(name, value), cause(err))
+			return usagef("--config %s: %s: %s: %s", path, name, quoteSetting(name, value), complaint(f, err))
 		}
 	}
 	return nil
@@ -313,7 +326,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	}
 	if bad, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		f := bad.GetFlag()
-		return usagef("--%s %s: %v", f.Name, quoteSetting(f.Name, bad.GetValue()), cause(err))
+		return usagef("--%s %s: %s", f.Name, quoteSetting(f.Name, bad.GetValue()), complaint(f, err))
 	}
 	if missing, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
 		return usagef("--%s needs a value", missing.GetSpecifiedName())
@@ -321,15 +334,20 @@ func flagError(cmd *cobra.Command, err error) error {
 	return usagef("%v", err)
 }
 
-// cause is what the flag itself said of a bad value.
-func cause(err error) error {
-	for {
-		next := errors.Unwrap(err)
-		if next == nil {
-			return err
-		}
-		err = next
+// complaint says what is wrong with the value of a flag.
+func complaint(f *pflag.Flag, err error) string {
+	switch f.Value.Type() {
+	case "int", "int32":
+		return "must be a whole number"
+	case "duration":
+		return "must be a duration, such as 30s or 5m"
+	case "bool":
+		return "must be true or false"
 	}
+	for next := err; next != nil; next = errors.Unwrap(next) {
+		err = next // the flag's own words are innermost
+	}
+	return err.Error()
 }
 
 // nearest is the candidate closest to what was typed; empty when none is close.

@@ -118,10 +118,15 @@ func cut(s string, columns int) string {
 	if textWidth(s) <= columns {
 		return s
 	}
-	used := 1 // the mark
+	return head(s, columns-1) + "…"
+}
+
+// head is the longest beginning of a text that fits into some columns.
+func head(s string, columns int) string {
+	used := 0
 	for i, r := range s {
 		if used += runeWidth(r); used > columns {
-			return s[:i] + "…"
+			return s[:i]
 		}
 	}
 	return s
@@ -147,12 +152,12 @@ func wrap(s string, columns int) []string {
 			line, used = "", 0
 		}
 		for n > columns { // one word that is too long for any line
-			head := strings.TrimSuffix(cut(word, columns+1), "…")
-			if head == "" {
+			first := head(word, columns)
+			if first == "" {
 				break
 			}
-			lines = append(lines, head)
-			word = word[len(head):]
+			lines = append(lines, first)
+			word = word[len(first):]
 			n = textWidth(word)
 		}
 		line, used = line+word, used+n
