@@ -15,25 +15,20 @@ type Digest [32]byte
 
 // DigestOf hashes the canonical bytes of a return: every field in a fixed
 // order, maps by key, each part length-prefixed. The taxpayer's name counts,
-// as it is part of what is filed; the request id is not part of a return.
+// as it is part of what is filed. The edition does not: the period determines it,
+// so a return that names it and one that leaves it out are the same.
 func DigestOf(r *springtidev1.Return) Digest {
-	h := sha256.New()
-	h.Write([]byte("springtide return v1\x00"))
-	for _, part := range []string{
-		r.GetForm(), r.GetEdition(), r.GetPeriod().GetStart(), r.GetPeriod().GetEnd(),
-		r.GetTaxpayer().GetId(), r.GetTaxpayer().GetName(), r.GetAuthority(),
-		strconv.Itoa(int(r.GetAmendment())),
-	} {
-		writePart(h, part)
-	}
+	b := make([]byte, 0, 1024)
+	b = append(b, "springtide return v1\x00"...)
+	b = appendParts(b, r.GetForm(), r.GetPeriod().GetStart(), r.GetPeriod().GetEnd(),
+		r.GetTaxpayer().GetId(), r.GetTaxpayer().GetName(), r.GetAuthority(), strconv.Itoa(int(r.GetAmendment())))
 	for _, m := range []map[string]string{r.GetLines(), r.GetContext()} {
-		writePart(h, strconv.Itoa(len(m)))
+		b = appendParts(b, strconv.Itoa(len(m)))
 		for _, k := range slices.Sorted(maps.Keys(m)) {
-			writePart(h, k)
-			writePart(h, m[k])
+			b = appendParts(b, k, m[k])
 		}
 	}
-	return Digest(h.Sum(nil))
+	return sha256.Sum256(b)
 }
 
 // DigestFrom reads a digest from a record. Anything but 32 bytes gives the

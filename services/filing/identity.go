@@ -24,15 +24,11 @@ var idEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadd
 // taxpayer, form, period and amendment number. Parts are length-prefixed, so
 // no two different keys share their bytes.
 func IDOf(tenant string, r *springtidev1.Return) ID {
-	h := sha256.New()
-	h.Write([]byte("springtide filing v1\x00"))
-	for _, part := range []string{
-		tenant, r.GetAuthority(), r.GetTaxpayer().GetId(), r.GetForm(),
-		r.GetPeriod().GetStart(), r.GetPeriod().GetEnd(), strconv.Itoa(int(r.GetAmendment())),
-	} {
-		writePart(h, part)
-	}
-	return ID(idEncoding.EncodeToString(h.Sum(nil)[:20]))
+	b := append(make([]byte, 0, 256), "springtide filing v1\x00"...)
+	b = appendParts(b, tenant, r.GetAuthority(), r.GetTaxpayer().GetId(), r.GetForm(),
+		r.GetPeriod().GetStart(), r.GetPeriod().GetEnd(), strconv.Itoa(int(r.GetAmendment())))
+	sum := sha256.Sum256(b)
+	return ID(idEncoding.EncodeToString(sum[:20]))
 }
 
 // Valid reports whether id has the shape of a filing id.
@@ -82,21 +78,17 @@ func BatchID(tenant, requestID string) string {
 		_, _ = rand.Read(b[:])
 		return "b" + idEncoding.EncodeToString(b[:])
 	}
-	h := sha256.New()
-	h.Write([]byte("springtide batch v1\x00"))
-	writePart(h, tenant)
-	writePart(h, requestID)
-	return "b" + idEncoding.EncodeToString(h.Sum(nil)[:15])
+	sum := sha256.Sum256(appendParts([]byte("springtide batch v1\x00"), tenant, requestID))
+	return "b" + idEncoding.EncodeToString(sum[:15])
 }
 
-type byteWriter interface{ Write(p []byte) (int, error) }
-
-// writePart writes one length-prefixed part of a hash; a hash never fails.
-func writePart(w byteWriter, s string) {
-	var n [4]byte
-	binary.BigEndian.PutUint32(n[:], uint32(len(s)))
-	_, _ = w.Write(n[:])
-	_, _ = w.Write([]byte(s))
+// appendParts appends length-prefixed parts, so that no two lists of parts share their bytes.
+func appendParts(b []byte, parts ...string) []byte {
+	for _, s := range parts {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
+		b = append(b, s...)
+	}
+	return b
 }
 
 // String makes logs readable without naming a taxpayer: ids are hashes.
