@@ -1,7 +1,7 @@
-// Package telemetry owns how a process tells about itself: the structured log,
-// the metrics registry, and the admin port with /metrics, /healthz, /readyz and
-// /debug/pprof. It holds no global state: logger and registry are handed to
-// whoever needs them.
+// Package telemetry owns how a process tells about itself to machines: the
+// metrics registry, and the admin port with /metrics, /healthz, /readyz and
+// /debug/pprof. It holds no global state: the registry is handed to whoever
+// needs it.
 //
 // It refuses to serve users: nothing behind the admin port is authenticated, so
 // the port belongs on a private address.
@@ -25,14 +25,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Config says how to log and where the admin port is.
+// Config says where the admin port is.
 type Config struct {
-	// Log receives the log. Required.
-	Log io.Writer
-	// Level is "debug", "info", "warn" or "error"; empty means "info".
-	Level string
-	// Format is "text" or "json"; empty means "json".
-	Format string
+	// Logger hears of failed requests. Required.
+	Logger *slog.Logger
 	// Admin is the listener of the admin port; Run closes it. nil: no admin port.
 	Admin net.Listener
 	// CheckTimeout bounds one readiness check; 0 means 2 s.
@@ -42,35 +38,22 @@ type Config struct {
 // shutdownTimeout bounds how long open admin requests may hold up the end.
 const shutdownTimeout = 2 * time.Second
 
-func (c Config) validate() (Config, slog.Level, error) {
-	var level slog.Level
-	if c.Log == nil {
-		return c, level, errors.New("telemetry: no writer for the log")
-	}
-	if c.Level != "" {
-		if err := level.UnmarshalText([]byte(c.Level)); err != nil {
-			return c, level, fmt.Errorf("telemetry: log level %q: want debug, info, warn or error", c.Level)
-		}
-	}
-	if c.Format == "" {
-		c.Format = "json"
-	}
-	if c.Format != "json" && c.Format != "text" {
-		return c, level, fmt.Errorf("telemetry: log format %q: want json or text", c.Format)
+func (c Config) validate() (Config, error) {
+	if c.Logger == nil {
+		return c, errors.New("telemetry: no logger")
 	}
 	if c.CheckTimeout < 0 {
-		return c, level, errors.New("telemetry: negative CheckTimeout")
+		return c, errors.New("telemetry: negative CheckTimeout")
 	}
 	if c.CheckTimeout == 0 {
 		c.CheckTimeout = 2 * time.Second
 	}
-	return c, level, nil
+	return c, nil
 }
 
-// Telemetry is one process's log, metrics and admin port.
+// Telemetry is one process's metrics and admin port.
 type Telemetry struct {
 	cfg      Config
-	logger   *slog.Logger
 	registry *prometheus.Registry
 
 	mu     sync.Mutex
@@ -82,16 +65,11 @@ type check struct {
 	run  func(context.Context) error
 }
 
-// New builds logger and registry; Run serves the admin port.
+// New makes the registry; Run serves the admin port.
 func New(cfg Config) (*Telemetry, error) {
-	cfg, level, err := cfg.validate()
+	cfg, err := cfg.validate()
 	if err != nil {
 		return nil, err
-	}
-	options := &slog.HandlerOptions{Level: level}
-	var handler slog.Handler = slog.NewJSONHandler(cfg.Log, options)
-	if cfg.Format == "text" {
-		handler = slog.NewTextHandler(cfg.Log, options)
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -99,11 +77,8 @@ func New(cfg Config) (*Telemetry, error) {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collectors.NewBuildInfoCollector(),
 	)
-	return &Telemetry{cfg: cfg, logger: slog.New(handler), registry: registry}, nil
+	return &Telemetry{cfg: cfg, registry: registry}, nil
 }
-
-// Logger is the process's log.
-func (t *Telemetry) Logger() *slog.Logger { return t.logger }
 
 // Registry is where every package registers its metrics.
 func (t *Telemetry) Registry() *prometheus.Registry { return t.registry }
@@ -125,7 +100,7 @@ func (t *Telemetry) Run(ctx context.Context) error {
 	server := &http.Server{
 		Handler:           t.handler(),
 		ReadHeaderTimeout: 5 * time.Second,
-		ErrorLog:          slog.NewLogLogger(t.logger.Handler(), slog.LevelWarn),
+		ErrorLog:          slog.NewLogLogger(t.cfg.Logger.Handler(), slog.LevelWarn),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
 	served := make(chan error, 1)

@@ -1,11 +1,10 @@
 package telemetry_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -26,7 +25,7 @@ func serve(t *testing.T, prepare func(*telemetry.Telemetry)) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tel, err := telemetry.New(telemetry.Config{Log: io.Discard, Admin: listener})
+	tel, err := telemetry.New(telemetry.Config{Logger: slog.New(slog.DiscardHandler), Admin: listener})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,31 +91,11 @@ func TestNotReadyNamesTheCheckThatFails(t *testing.T) {
 	}
 }
 
-func TestLoggerHonoursLevelAndFormat(t *testing.T) {
-	t.Parallel()
-	var out bytes.Buffer
-	tel, err := telemetry.New(telemetry.Config{Log: &out, Level: "warn"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tel.Logger().Info("quiet")
-	tel.Logger().Warn("loud", "count", 2)
-	var line map[string]any
-	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
-		t.Fatalf("not one line of JSON: %q", out.String())
-	}
-	if line["msg"] != "loud" || line["count"] != 2.0 {
-		t.Errorf("line %v", line)
-	}
-}
-
 func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
 	for name, cfg := range map[string]telemetry.Config{
-		"no log":        {},
-		"odd level":     {Log: io.Discard, Level: "loud"},
-		"odd format":    {Log: io.Discard, Format: "xml"},
-		"negative time": {Log: io.Discard, CheckTimeout: -1},
+		"no logger":     {},
+		"negative time": {Logger: slog.New(slog.DiscardHandler), CheckTimeout: -1},
 	} {
 		if _, err := telemetry.New(cfg); err == nil {
 			t.Errorf("%s was taken", name)
@@ -126,7 +105,7 @@ func TestConfigIsChecked(t *testing.T) {
 
 func TestWithoutAdminPortRunWaits(t *testing.T) {
 	t.Parallel()
-	tel, err := telemetry.New(telemetry.Config{Log: io.Discard})
+	tel, err := telemetry.New(telemetry.Config{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"springtide/services/filing"
 	"springtide/services/forms"
 	"springtide/services/status"
+	"springtide/services/telemetry"
 )
 
 // core is what the roles of one process share.
@@ -31,7 +32,8 @@ type core struct {
 }
 
 // openCore connects to Kafka and makes the view. The stack closes both.
-func openCore(ctx context.Context, s *stack, o cli.Common, partitions int, registry prometheus.Registerer) (*core, error) {
+func openCore(ctx context.Context, s *stack, o cli.Common, partitions int, tel *telemetry.Telemetry) (*core, error) {
+	registry := tel.Registry()
 	if len(o.Kafka) == 0 || len(o.Redis) == 0 {
 		return nil, errors.New("give --kafka HOST:PORT and --redis HOST:PORT, or use `springtide dev`, which brings its own")
 	}
@@ -51,6 +53,14 @@ func openCore(ctx context.Context, s *stack, o cli.Common, partitions int, regis
 		return nil, err
 	}
 	s.onStop("redis client", view.Close)
+	tel.AddCheck("kafka", func(ctx context.Context) error {
+		_, err := events.EndOffset(ctx, eventlog.TopicLedger, 0)
+		return err
+	})
+	tel.AddCheck("redis", func(ctx context.Context) error {
+		_, err := view.Watermark(ctx, 0)
+		return err
+	})
 	return &core{log: o.Logger, registry: registry, events: events, view: view, forms: catalogue}, nil
 }
 

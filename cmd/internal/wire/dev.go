@@ -49,7 +49,7 @@ func startDev(ctx context.Context, s *stack, o cli.DevOptions) (*development, er
 	if err := startServers(ctx, s, &o); err != nil {
 		return nil, err
 	}
-	registry, err := startAdmin(ctx, s, o.Common)
+	tel, err := startAdmin(ctx, s, o.Common)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func startDev(ctx context.Context, s *stack, o cli.DevOptions) (*development, er
 	if err != nil {
 		return nil, err
 	}
-	c, err := openCore(ctx, s, o.Common, orDefault(o.Partitions, devPartitions), registry)
+	c, err := openCore(ctx, s, o.Common, orDefault(o.Partitions, devPartitions), tel)
 	if err != nil {
 		return nil, err
 	}

@@ -8,9 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-
 	"springtide/cmd/internal/cli"
 	"springtide/services/frontdoor"
 	"springtide/services/keys"
@@ -45,33 +42,32 @@ func Work(ctx context.Context, o cli.WorkOptions) error {
 // until ctx ends or a part fails.
 func run(ctx context.Context, o cli.Common, partitions int, build func(context.Context, *stack, *core) error) error {
 	s := newStack(o.Logger)
-	registry, err := startAdmin(ctx, s, o)
+	tel, err := startAdmin(ctx, s, o)
 	if err != nil {
 		return s.finish(ctx, err)
 	}
-	c, err := openCore(ctx, s, o, partitions, registry)
+	c, err := openCore(ctx, s, o, partitions, tel)
 	if err != nil {
 		return s.finish(ctx, err)
 	}
 	return s.finish(ctx, build(ctx, s, c))
 }
 
-// startAdmin serves the admin port, if one is wanted, and gives the metrics registry.
-func startAdmin(ctx context.Context, s *stack, o cli.Common) (prometheus.Registerer, error) {
-	if o.Admin == "" {
-		registry := prometheus.NewRegistry()
-		return registry, registry.Register(collectors.NewGoCollector())
+// startAdmin makes the metrics registry and serves the admin port, if one is wanted.
+func startAdmin(ctx context.Context, s *stack, o cli.Common) (*telemetry.Telemetry, error) {
+	var listener net.Listener
+	if o.Admin != "" {
+		var err error
+		if listener, err = net.Listen("tcp", o.Admin); err != nil {
+			return nil, fmt.Errorf("admin port: %w", err)
+		}
 	}
-	listener, err := net.Listen("tcp", o.Admin)
-	if err != nil {
-		return nil, fmt.Errorf("admin port: %w", err)
-	}
-	t, err := telemetry.New(telemetry.Config{Log: os.Stderr, Admin: listener})
+	tel, err := telemetry.New(telemetry.Config{Logger: o.Logger, Admin: listener})
 	if err != nil {
 		return nil, err
 	}
-	s.run(ctx, "admin port", t.Run)
-	return t.Registry(), nil
+	s.run(ctx, "admin port", tel.Run)
+	return tel, nil
 }
 
 // work starts consumer stages. The projector brings the delay stage along, so
