@@ -171,3 +171,7 @@ func cmpErr(errs ...error) error {
 	}
 	return errors.New("replica stopped")
 }
+
+// BootClock is the clock of decisions: it never jumps and counts the time asleep,
+// so that a process that was suspended knows how late it is.
+func BootClock() filing.Instant { return filing.Instant(eventlog.BootTime()) }

@@ -241,7 +241,7 @@ func TestLivenessEndsThroughTimeAndNeverGoesBack(t *testing.T) {
 	if l.live() {
 		t.Error("live after the session")
 	}
-	if bootTime() <= 0 {
+	if BootTime() <= 0 {
 		t.Error("no clock")
 	}
 }

@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bootTime is a clock that never jumps and counts the time asleep, which Go's
+// BootTime is a clock that never jumps and counts the time asleep, which Go's
 // monotonic clock leaves out.
-func bootTime() time.Duration {
+func BootTime() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 		return time.Duration(time.Now().UnixNano()) // no such clock: better jumpy than asleep

@@ -16,7 +16,7 @@ type liveness struct {
 }
 
 func newLiveness(session time.Duration) *liveness {
-	return &liveness{session: session, now: bootTime}
+	return &liveness{session: session, now: BootTime}
 }
 
 // proved records a request that the coordinator accepted and that was begun at
