@@ -76,7 +76,7 @@ const (
 //	KEYS 1 mark, 2 rows, 3 index names
 //	ARGV 1 era, 2 to 4 the submitted, ledger and steps the caller believes in,
 //	     5 and 6 the new submitted and ledger, 7 the slot (start of every key),
-//	     8 the channel, then raw id and row alternating
+//	     8 the channel, then raw id and row alternating, each id once
 //	Returns {1, phase, era, submitted, ledger, steps, written, stale}, or, with
 //	nothing written, {0, phase, era, submitted, ledger, steps} when the mark is
 //	missing, of another era, lower than believed, or does not fit the number of rows.
@@ -96,54 +96,64 @@ local function tail(v)
 	local t = byte(v, 26)
 	return t, byte(v, 27 + t)
 end
+local known = {}
 local function indexes(v)
 	local t, b = tail(v)
-	local tenant, month = sub(v, 27, 26 + t), sub(v, 16, 17)
-	local names = {slot .. 't:' .. tenant}
-	if month ~= '\0\0' then names[#names + 1] = slot .. 'm:' .. month .. tenant end
-	if b > 0 then names[#names + 1] = slot .. 'b:' .. sub(v, 26, 27 + t + b) end
+	local month, who = sub(v, 16, 17), sub(v, 26, 27 + t + b)
+	local names = known[month .. who]
+	if not names then
+		local tenant = sub(v, 27, 26 + t)
+		names = {slot .. 't:' .. tenant}
+		if month ~= '\0\0' then names[#names + 1] = slot .. 'm:' .. month .. tenant end
+		if b > 0 then names[#names + 1] = slot .. 'b:' .. who end
+		known[month .. who] = names
+	end
 	return names
 end
-local function equal(a, b)
-	if not a or #a ~= #b then return false end
-	for i = 1, #a do
-		if a[i] ~= b[i] then return false end
+local ids, rows, gone, come, names, news = {}, {}, {}, {}, {}, {}
+local function note(to, v, id, score)
+	local member = sub(v, 9, 14) .. id .. sub(v, 15, 25)
+	for _, name in ipairs(indexes(v)) do
+		local list = to[name]
+		if not list then
+			list = {}
+			to[name] = list
+		end
+		if score then list[#list + 1] = score end
+		list[#list + 1] = member
 	end
-	return true
 end
-local written, stale, n, news = 0, 0, tonumber(m[6]), {}
-for i = 9, #ARGV, 2 do
-	local id, new = ARGV[i], ARGV[i + 1]
-	local old = call('HGET', KEYS[2], id)
-	if old and version(old) >= version(new) then
-		stale = stale + 1
-	else
-		local member = sub(new, 9, 14) .. id .. sub(new, 15, 25)
-		local names = indexes(new)
-		local before, were
-		if old then
-			before, were = sub(old, 9, 14) .. id .. sub(old, 15, 25), indexes(old)
-		else
-			n = n + 1
-		end
-		local same = equal(were, names)
-		if not (same and before == member) then
-			for _, name in ipairs(were or {}) do call('ZREM', name, before) end
-			for _, name in ipairs(names) do call('ZADD', name, '0', member) end
-			if not same then call('SADD', KEYS[3], unpack(names)) end
-		end
-		call('HSET', KEYS[2], id, new)
-		written = written + 1
+for i = 9, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+local written, n, stored = 0, tonumber(m[6]), {}
+if #ids > 0 then stored = call('HMGET', KEYS[2], unpack(ids)) end
+for i, id in ipairs(ids) do
+	local old, new = stored[i], ARGV[8 + 2 * i]
+	if not old or version(old) < version(new) then
 		local t, b = tail(new)
-		news[#news + 1] = id .. sub(new, 26, 27 + t + b)
+		if not old then n = n + 1 end
+		if not old or sub(old, 9, 27 + t + b) ~= sub(new, 9, 27 + t + b) then
+			if old then note(gone, old, id) end
+			note(come, new, id, '0')
+		end
+		rows[#rows + 1] = id
+		rows[#rows + 1] = new
+		written = written + 1
+		news[written] = id .. sub(new, 26, 27 + t + b)
 	end
 end
+for name, list in pairs(gone) do call('ZREM', name, unpack(list)) end
+for name, list in pairs(come) do
+	call('ZADD', name, unpack(list))
+	names[#names + 1] = name
+end
+for i = 1, #names, 1000 do call('SADD', KEYS[3], unpack(names, i, math.min(i + 999, #names))) end
+if written > 0 then call('HSET', KEYS[2], unpack(rows)) end
 local s, l, c = m[3], m[4], string.format('%d', m[5] + 1)
 if tonumber(ARGV[5]) > tonumber(s) then s = ARGV[5] end
 if tonumber(ARGV[6]) > tonumber(l) then l = ARGV[6] end
 call('HSET', KEYS[1], 's', s, 'l', l, 'c', c, 'n', string.format('%d', n))
 if written > 0 and m[1] == '2' then call('PUBLISH', ARGV[8], table.concat(news)) end
-return {1, m[1], m[2], s, l, c, written, stale}
+return {1, m[1], m[2], s, l, c, written, #ids - written}
 `
 
 // Apply writes a batch. A row goes in only if its version is greater than the
@@ -161,11 +171,11 @@ func (v *View) Apply(ctx context.Context, b Batch) (Applied, error) {
 	if err := checkWatermark(b.Submitted, b.Ledger); err != nil {
 		return Applied{}, err
 	}
-	args, err := v.encodeRows(b)
+	args, stale, err := v.encodeRows(b)
 	if err != nil {
 		return Applied{}, err
 	}
-	sum := Applied{Mark: b.Expect}
+	sum := Applied{Mark: b.Expect, Stale: stale}
 	for first := true; first || len(args) > 0; first = false {
 		n := cut(args)
 		next := Mark{} // the watermark waits for the last row
@@ -182,22 +192,33 @@ func (v *View) Apply(ctx context.Context, b Batch) (Applied, error) {
 	return sum, nil
 }
 
-// encodeRows gives raw id and row alternating.
-func (v *View) encodeRows(b Batch) ([]any, error) {
-	args, enc := make([]any, 0, 2*len(b.Rows)), idEncoding()
-	for _, r := range b.Rows {
+// encodeRows gives raw id and row alternating, each id once, and how many rows
+// were left out for a newer version of the same filing.
+func (v *View) encodeRows(b Batch) (args []any, stale int, err error) {
+	enc, newest := idEncoding(), make(map[string]int, len(b.Rows))
+	raws := make([]string, len(b.Rows))
+	for i, r := range b.Rows {
 		id := filing.ID(r.Filing.GetFilingId())
-		raw := rawID(enc, id)
-		if raw == "" || v.partition(id) != b.Partition {
-			return nil, fmt.Errorf("filing %q in partition %d: %w", id, b.Partition, ErrInvalid)
+		raws[i] = rawID(enc, id)
+		if raws[i] == "" || v.partition(id) != b.Partition {
+			return nil, 0, fmt.Errorf("filing %q in partition %d: %w", id, b.Partition, ErrInvalid)
+		}
+		if have, ok := newest[raws[i]]; !ok || b.Rows[have].Filing.GetVersion() < r.Filing.GetVersion() {
+			newest[raws[i]] = i
+		}
+	}
+	args = make([]any, 0, 2*len(newest))
+	for i, r := range b.Rows {
+		if newest[raws[i]] != i {
+			continue
 		}
 		row, err := r.encode()
 		if err != nil {
-			return nil, fmt.Errorf("filing %s: %w", id, err)
+			return nil, 0, fmt.Errorf("filing %s: %w", r.Filing.GetFilingId(), err)
 		}
-		args = append(args, raw, row)
+		args = append(args, raws[i], row)
 	}
-	return args, nil
+	return args, len(b.Rows) - len(newest), nil
 }
 
 // cut says how many of the arguments go in one step.

@@ -30,6 +30,8 @@ type env struct {
 	cfg status.Config
 	raw redis.UniversalClient
 	srv *embedded.Server // nil on a real server
+	// barriers counts the uses of settle.
+	barriers int64
 }
 
 // each runs a test against the embedded and, if there is one, the real server.
@@ -55,7 +57,9 @@ func each(t *testing.T, f func(t *testing.T, e *env)) {
 			}
 			t.Skip("NOT RUN AGAINST A REAL REDIS: SPRINGTIDE_TEST_REDIS is not set")
 		}
-		f(t, open(t, status.Config{Addrs: strings.Split(addrs, ","), Prefix: "test" + filing.NewSubmissionID()}))
+		e := open(t, status.Config{Addrs: strings.Split(addrs, ","), Prefix: "test" + filing.NewSubmissionID()})
+		t.Cleanup(func() { e.wipe(t) })
+		f(t, e)
 	})
 }
 
@@ -74,7 +78,6 @@ func open(t testing.TB, cfg status.Config) *env {
 	}
 	e := &env{View: v, cfg: cfg, raw: redis.NewUniversalClient(&redis.UniversalOptions{Addrs: cfg.Addrs})}
 	t.Cleanup(func() {
-		e.wipe(t)
 		if err := v.Close(); err != nil {
 			t.Error(err)
 		}

@@ -19,11 +19,16 @@ local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 local each = tonumber(ARGV[1])
 local room = each * ARGV[2]
-local full = tonumber(redis.call('GET', KEYS[1]) or now)
-full = math.min(math.max(full, now), now + room)
+local function keep(full)
+	redis.call('SET', KEYS[1], string.format('%.0f', full), 'PX', string.format('%.0f', math.ceil((full - now) / 1000) + 1000))
+end
+local full = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
+if full > now + room then
+	full = now + room
+	keep(full)
+end
 if full + each > now + room then return math.ceil(full + each - now - room) end
-full = full + each
-redis.call('SET', KEYS[1], string.format('%.0f', full), 'PX', string.format('%.0f', math.ceil((full - now) / 1000) + 1000))
+keep(full + each)
 return 0
 `
 

@@ -79,7 +79,7 @@ func idEncoding() *base32.Encoding {
 // rawID gives the bytes of an id; "" if it has not the shape of one.
 func rawID(enc *base32.Encoding, id filing.ID) string {
 	b, err := enc.DecodeString(string(id))
-	if err != nil || len(b) != rawIDLen {
+	if err != nil || len(b) != rawIDLen || len(id) != enc.EncodedLen(rawIDLen) {
 		return ""
 	}
 	return string(b)

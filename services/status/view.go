@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"springtide/services/filing"
@@ -137,6 +138,8 @@ func New(cfg Config, deps Deps) (*View, error) {
 }
 
 func newClient(cfg Config) redis.UniversalClient {
+	// The library logs to stderr what it also returns, process-wide; whoever gets the error logs it, once.
+	logging.Disable()
 	return redis.NewUniversalClient(&redis.UniversalOptions{
 		Addrs: cfg.Addrs, IsClusterMode: cfg.Cluster || len(cfg.Addrs) > 1,
 		Username: cfg.Username, Password: cfg.Password, TLSConfig: cfg.TLS,

@@ -38,6 +38,7 @@ func (c Config) validate() error {
 // A Server is a running server. It is safe for concurrent use.
 type Server struct {
 	redis *miniredis.Miniredis
+	addr  string
 	stop  context.CancelFunc
 	done  sync.WaitGroup
 	once  sync.Once
@@ -56,7 +57,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("embedded redis: listen %q: %w", cfg.Listen, err)
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx)) // lives until Close, not until the start's context ends
-	s := &Server{redis: m, stop: stop}
+	s := &Server{redis: m, addr: m.Addr(), stop: stop}
 	s.done.Go(func() { expire(ctx, m) })
 	return s, nil
 }
@@ -75,8 +76,8 @@ func expire(ctx context.Context, m *miniredis.Miniredis) {
 	}
 }
 
-// Addr is the host:port clients connect to.
-func (s *Server) Addr() string { return s.redis.Addr() }
+// Addr is the host:port clients connect to, also after Close.
+func (s *Server) Addr() string { return s.addr }
 
 // Wipe forgets everything, as FLUSHALL does.
 func (s *Server) Wipe() { s.redis.FlushAll() }
