@@ -7,10 +7,10 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/consumers/consumertest"
 	"springtide/consumers/ledger"
 	"springtide/consumers/worker"
+	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 )

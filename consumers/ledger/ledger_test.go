@@ -9,9 +9,9 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/consumers/consumertest"
 	"springtide/consumers/ledger"
+	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 )
