@@ -40,12 +40,26 @@ type outcome struct {
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
+	// awaited closes seen once it was written.
+	awaited string
+	seen    chan struct{}
+}
+
+// await gives a channel that is closed once a text was written. Call it once, before the program runs.
+func (b *lockedBuffer) await(text string) <-chan struct{} {
+	b.awaited, b.seen = text, make(chan struct{})
+	return b.seen
 }
 
 func (b *lockedBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.b.Write(p)
+	b.b.Write(p)
+	if b.awaited != "" && strings.Contains(b.b.String(), b.awaited) {
+		close(b.seen)
+		b.awaited = ""
+	}
+	return len(p), nil
 }
 
 func (b *lockedBuffer) String() string {
@@ -115,7 +129,7 @@ func masked(o outcome) outcome {
 	for _, m := range []struct{ pattern, by string }{
 		{`\bb[0-9a-hjkmnp-tv-z]{24}\b`, "BATCH"},
 		{`127\.0\.0\.1:\d{5}\b`, "ADDRESS"},
-		{`; took \d+ s|，用时 \d+ 秒`, ""},
+		{`; took [0-9.]+ s|，用时 [0-9.]+ 秒`, ""},
 		{`"next_poll_time":"[^"]*"`, `"next_poll_time":"T"`},
 	} {
 		re := regexp.MustCompile(m.pattern)

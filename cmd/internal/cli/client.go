@@ -175,7 +175,7 @@ func (r retrier) say(err error, pause time.Duration) {
 	if r.note == nil {
 		return
 	}
-	why := r.lang.say("连接中断", "the connection is lost")
+	why := r.lang.say("连接中断", "The connection is lost")
 	if a := answerOf(err); a != nil && a.ours {
 		why = plain(r.lang.text(a.message))
 	}

@@ -145,7 +145,12 @@ func explain(err error, lang Lang) string {
 	var b strings.Builder
 	b.WriteString(withReason(plain(lang.text(a.message)), a.reason))
 	for _, f := range a.fields {
-		fmt.Fprintf(&b, "\n  %s: %s", plain(f.GetField()), plain(cmp.Or(f.GetLocalizedMessage().GetMessage(), f.GetDescription())))
+		text := cmp.Or(f.GetLocalizedMessage().GetMessage(), f.GetDescription())
+		if text == lang.text(a.message) {
+			fmt.Fprintf(&b, lang.say("\n  字段：%s", "\n  field: %s"), plain(f.GetField()))
+			continue
+		}
+		fmt.Fprintf(&b, "\n  %s: %s", plain(f.GetField()), plain(text))
 	}
 	if a.told && a.wait > 0 {
 		fmt.Fprintf(&b, lang.say("\n  请在 %s后重试", "\n  try again in %s"), seconds(a.wait, lang))
@@ -180,6 +185,14 @@ func seconds(d time.Duration, lang Lang) string {
 		return fmt.Sprintf(lang.say("%d 分 %02d 秒", "%d min %02d s"), s/60, s%60)
 	}
 	return fmt.Sprintf(lang.say("%d 小时 %02d 分", "%d h %02d min"), s/3600, s%3600/60)
+}
+
+// elapsed writes how long something took.
+func elapsed(d time.Duration, lang Lang) string {
+	if d < 10*time.Second {
+		return fmt.Sprintf(lang.say("%.1f 秒", "%.1f s"), d.Seconds())
+	}
+	return seconds(d, lang)
 }
 
 // An unreachableError: no front door answered at an address.

@@ -213,11 +213,9 @@ func TestCtrlCStopsFollowingAndLosesNothing(t *testing.T) {
 	d, p := against(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	p.stdin = strings.TrimSuffix(one, "}") + `,"context":{"hold":"submitting"}}`
-	done := make(chan outcome)
+	acknowledged, done := p.err.await("acknowledged and safe"), make(chan outcome)
 	go func() { done <- p.run(ctx, "file", "-") }()
-	for !strings.Contains(p.err.String(), "acknowledged and safe") {
-		time.Sleep(time.Millisecond) // bounded by the test's own deadline
-	}
+	<-acknowledged
 	cancel()
 	got := <-done
 	golden(t, "interrupted", masked(outcome{got.code - ExitInterrupted, got.out, got.err}))

@@ -276,7 +276,7 @@ func (r *Report) summary(ui UI) string {
 		text += ui.Lang.say("：", ": ") + strings.Join(parts, ui.Lang.say("，", ", "))
 	}
 	if r.Elapsed > 0 {
-		text += fmt.Sprintf(ui.Lang.say("，用时 %s", "; took %s"), seconds(r.Elapsed, ui.Lang))
+		text += fmt.Sprintf(ui.Lang.say("，用时 %s", "; took %s"), elapsed(r.Elapsed, ui.Lang))
 	}
 	return text
 }
