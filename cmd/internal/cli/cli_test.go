@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -107,7 +108,7 @@ func golden(t *testing.T, name string, got outcome) {
 	if got.err != "" {
 		text += "--- standard error\n" + got.err
 	}
-	text += "--- exit code " + string(rune('0'+got.code)) + "\n"
+	text += fmt.Sprintf("--- exit code %d\n", got.code)
 	path := filepath.Join("testdata", name+".golden")
 	if *update {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {

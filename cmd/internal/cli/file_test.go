@@ -218,7 +218,7 @@ func TestCtrlCStopsFollowingAndLosesNothing(t *testing.T) {
 	<-acknowledged
 	cancel()
 	got := <-done
-	golden(t, "interrupted", masked(outcome{got.code - ExitInterrupted, got.out, got.err}))
+	golden(t, "interrupted", masked(got))
 	if got.code != ExitInterrupted || len(d.requests) != 1 {
 		t.Errorf("exit code %d, %d requests", got.code, len(d.requests))
 	}
