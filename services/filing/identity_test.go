@@ -100,11 +100,17 @@ func TestPartitionsAreEven(t *testing.T) {
 
 func TestBatchesAreNamedByTheirRequest(t *testing.T) {
 	t.Parallel()
-	if BatchID("t1", "r1") != BatchID("t1", "r1") || BatchID("t1", "r1") == BatchID("t2", "r1") || BatchID("t1", "") == BatchID("t1", "") {
-		t.Error("batch ids do not follow the request id")
+	named, same := BatchID("t1", "r1"), BatchID("t1", "r1")
+	if named != same || named == BatchID("t2", "r1") {
+		t.Error("batch ids do not follow tenant and request id")
 	}
-	if NewSubmissionID() == NewSubmissionID() || NewToken() == NewToken() {
-		t.Error("random ids repeat")
+	for name, draw := range map[string]func() string{
+		"batch": func() string { return BatchID("t1", "") }, "submission": NewSubmissionID,
+		"token": func() string { tok := NewToken(); return string(tok[:]) },
+	} {
+		if a, b := draw(), draw(); a == b {
+			t.Errorf("%s ids repeat: %s", name, a)
+		}
 	}
 }
 
