@@ -6,6 +6,7 @@ import (
 	"encoding/base32"
 	"fmt"
 
+	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/filing"
 )
 
@@ -76,7 +77,8 @@ const (
 //	KEYS 1 mark, 2 rows, 3 index names
 //	ARGV 1 era, 2 to 4 the submitted, ledger and steps the caller believes in,
 //	     5 and 6 the new submitted and ledger, 7 the slot (start of every key),
-//	     8 the channel, then raw id and row alternating, each id once
+//	     8 the channel, 9 the state that needs a person and 10 the name of its
+//	     index, then raw id and row alternating, each id once
 //	Returns {1, phase, era, submitted, ledger, steps, written, stale}, or, with
 //	nothing written, {0, phase, era, submitted, ledger, steps} when the mark is
 //	missing, of another era, lower than believed, or does not fit the number of rows.
@@ -87,7 +89,7 @@ if not m[1] or m[2] ~= ARGV[1] or tonumber(m[3]) < tonumber(ARGV[2]) or tonumber
 	or tonumber(m[5]) < tonumber(ARGV[4]) or tonumber(m[6]) ~= call('HLEN', KEYS[2]) then
 	return {0, m[1], m[2], m[3], m[4], m[5]}
 end
-local slot = ARGV[7]
+local slot, attention = ARGV[7], tonumber(ARGV[9])
 local function version(v)
 	local a, b, c, d, e, f, g, h = byte(v, 1, 8)
 	return ((((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f) * 256 + g) * 256 + h
@@ -99,14 +101,16 @@ end
 local known = {}
 local function indexes(v)
 	local t, b = tail(v)
-	local month, who = sub(v, 16, 17), sub(v, 26, 27 + t + b)
-	local names = known[month .. who]
+	local state, month, who = byte(v, 15), sub(v, 16, 17), sub(v, 26, 27 + t + b)
+	local class = (state == attention and '!' or '.') .. month .. who
+	local names = known[class]
 	if not names then
 		local tenant = sub(v, 27, 26 + t)
 		names = {slot .. 't:' .. tenant}
 		if month ~= '\0\0' then names[#names + 1] = slot .. 'm:' .. month .. tenant end
 		if b > 0 then names[#names + 1] = slot .. 'b:' .. who end
-		known[month .. who] = names
+		if state == attention then names[#names + 1] = slot .. ARGV[10] end
+		known[class] = names
 	end
 	return names
 end
@@ -123,11 +127,11 @@ local function note(to, v, id, score)
 		list[#list + 1] = member
 	end
 end
-for i = 9, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+for i = 11, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
 local written, n, stored = 0, tonumber(m[6]), {}
 if #ids > 0 then stored = call('HMGET', KEYS[2], unpack(ids)) end
 for i, id in ipairs(ids) do
-	local old, new = stored[i], ARGV[8 + 2 * i]
+	local old, new = stored[i], ARGV[10 + 2 * i]
 	if not old or version(old) < version(new) then
 		local t, b = tail(new)
 		if not old then n = n + 1 end
@@ -239,6 +243,7 @@ func (v *View) applyStep(ctx context.Context, partition int, expect, next Mark, 
 	slot := v.slot(partition)
 	args := append([]any{
 		expect.Era, expect.Submitted, expect.Ledger, expect.Steps, next.Submitted, next.Ledger, slot, v.channel(),
+		int(springtidev1.FilingState_FILING_STATE_NEEDS_ATTENTION), keyAttention,
 	}, rows...)
 	replies, err := v.eval(ctx, "apply", v.scripts.apply, call{markKeys(slot), args})
 	if err != nil {

@@ -19,6 +19,8 @@ const (
 	keyMark  = "w" // hash: p phase, e era, s and l watermark, c steps, n rows
 	keyRows  = "f" // hash: raw filing id -> row
 	keyNames = "x" // set: the partition's index keys, so that it can be wiped
+	// keyAttention is the one index over all tenants: the filings that need a person.
+	keyAttention = "n"
 )
 
 // Names of the indexes, after the slot. Variable parts are length-prefixed or

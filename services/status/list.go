@@ -37,6 +37,9 @@ type Query struct {
 	// PageSize is at most 500; 0 means 100.
 	PageSize  int
 	PageToken string
+
+	// attention asks for what needs a person, whosever it is; the other filters are empty.
+	attention bool
 }
 
 // A Page is part of a list, newest first by receive time.
@@ -62,7 +65,7 @@ type plan struct {
 }
 
 func (q Query) plan() (plan, error) {
-	if err := checkName("tenant", q.Tenant); err != nil {
+	if err := checkName("tenant", q.Tenant); err != nil && !q.attention {
 		return plan{}, err
 	}
 	if q.PageSize < 0 || q.PageSize > maxPage || len(q.Batch) > maxName || len(q.States) > 32 {
@@ -71,6 +74,13 @@ func (q Query) plan() (plan, error) {
 	p := plan{index: tenantIndex(q.Tenant), size: q.PageSize}
 	if p.size == 0 {
 		p.size = defaultPage
+	}
+	if q.attention {
+		p.index = keyAttention
+		p.finger = fingerprintOf("attention")
+		after, err := parseToken(q.PageToken, p.finger, positionLen, positionLen)
+		p.after = position(after)
+		return p, err
 	}
 	if q.PeriodEndMonth != "" {
 		m, ok := monthOf(q.PeriodEndMonth)
@@ -113,12 +123,22 @@ func traitOf(s string) string {
 // hash only, and the row may have changed since the index was read.
 func (q Query) matches(r Row) bool {
 	f := r.Filing
+	if q.attention {
+		return f.GetState() == springtidev1.FilingState_FILING_STATE_NEEDS_ATTENTION
+	}
 	return r.Tenant == q.Tenant &&
 		(len(q.States) == 0 || slices.Contains(q.States, f.GetState())) &&
 		(q.Form == "" || f.GetForm() == q.Form) &&
 		(q.Taxpayer == "" || f.GetTaxpayer().GetId() == q.Taxpayer) &&
 		(q.Batch == "" || f.GetBatchId() == q.Batch) &&
 		(q.PeriodEndMonth == "" || strings.HasPrefix(f.GetPeriod().GetEnd(), q.PeriodEndMonth))
+}
+
+// ListAttention gives one page of the filings of all tenants that need a person,
+// newest first. It is for operators: the only list that is not one tenant's.
+// PageSize, tokens and errors are as in List.
+func (v *View) ListAttention(ctx context.Context, pageSize int, pageToken string) (Page, error) {
+	return v.List(ctx, Query{PageSize: pageSize, PageToken: pageToken, attention: true})
 }
 
 // List gives one page of a tenant's filings, newest first. Filings that keep
