@@ -31,8 +31,16 @@ type core struct {
 	router   *authority.Router
 }
 
+// coreConfig is what differs between the roles.
+type coreConfig struct {
+	// partitions of a new installation; 0: as found, or the default.
+	partitions int
+	// readTimeout of the view; 0: the default.
+	readTimeout time.Duration
+}
+
 // openCore connects to Kafka and makes the view. The stack closes both.
-func openCore(ctx context.Context, s *stack, o cli.Common, partitions int, tel *telemetry.Telemetry) (*core, error) {
+func openCore(ctx context.Context, s *stack, o cli.Common, cfg coreConfig, tel *telemetry.Telemetry) (*core, error) {
 	registry := tel.Registry()
 	if len(o.Kafka) == 0 || len(o.Redis) == 0 {
 		return nil, errors.New("give --kafka HOST:PORT and --redis HOST:PORT, or use `springtide dev`, which brings its own")
@@ -42,13 +50,13 @@ func openCore(ctx context.Context, s *stack, o cli.Common, partitions int, tel *
 		return nil, fmt.Errorf("load forms: %w", err)
 	}
 	events, err := eventlog.Open(ctx, eventlog.Config{
-		Brokers: o.Kafka, Partitions: partitions, Logger: o.Logger, Registerer: registry,
+		Brokers: o.Kafka, Partitions: cfg.partitions, Logger: o.Logger, Registerer: registry,
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.onStop("kafka client", events.Close)
-	view, err := status.New(status.Config{Addrs: o.Redis, Partitions: events.Partitions()}, status.Deps{Log: o.Logger, Metrics: registry})
+	view, err := status.New(status.Config{Addrs: o.Redis, Partitions: events.Partitions(), ReadTimeout: cfg.readTimeout}, status.Deps{Log: o.Logger, Metrics: registry})
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"springtide/cmd/internal/cli"
 	"springtide/services/authority/sim"
@@ -19,6 +20,9 @@ import (
 
 // devPartitions suit one machine: a group commit is the cheaper the fewer there are.
 const devPartitions = 8
+
+// devReadTimeout is patient: the embedded Redis shares the processors with all else.
+const devReadTimeout = 2 * time.Second
 
 // devTenant is whose ready-made key dev and demo use.
 const devTenant = "dev"
@@ -57,7 +61,7 @@ func startDev(ctx context.Context, s *stack, o cli.DevOptions) (*development, er
 	if err != nil {
 		return nil, err
 	}
-	c, err := openCore(ctx, s, o.Common, orDefault(o.Partitions, devPartitions), tel)
+	c, err := openCore(ctx, s, o.Common, coreConfig{partitions: orDefault(o.Partitions, devPartitions), readTimeout: devReadTimeout}, tel)
 	if err != nil {
 		return nil, err
 	}

@@ -46,7 +46,7 @@ func run(ctx context.Context, o cli.Common, partitions int, build func(context.C
 	if err != nil {
 		return s.finish(ctx, err)
 	}
-	c, err := openCore(ctx, s, o, partitions, tel)
+	c, err := openCore(ctx, s, o, coreConfig{partitions: partitions}, tel)
 	if err != nil {
 		return s.finish(ctx, err)
 	}
