@@ -11,7 +11,8 @@ import (
 // Phase is where the ledger says a filing stands. People see a State instead.
 type Phase uint8
 
-// The phases. Only Open may be claimed, only Claimed may be sent.
+// The phases. Only Open may be claimed, only Claimed may be sent. Dead is put
+// aside: nothing of it is at the authority, and nobody works on it until it is submitted again.
 const (
 	PhaseNone Phase = iota
 	PhaseInvalid
@@ -266,13 +267,15 @@ func (c Case) permit(r *springtidev1.RetryPermitted) Case {
 	return c.undelayed()
 }
 
-// resolve carries out a person's decision on a quarantined filing.
+// resolve carries out a person's decision on a quarantined filing. What is known
+// not to be filed is let go of, as a dead letter is: the next submission opens it
+// again, so that one mechanism puts both back to work.
 func (c Case) resolve(r *springtidev1.Resolved) Case {
 	switch r.GetResolution() {
 	case springtidev1.Resolution_RESOLUTION_FILED:
 		c.Phase = PhaseAccepted
 	case springtidev1.Resolution_RESOLUTION_NOT_FILED:
-		c.Phase = PhaseOpen
+		c.Phase = PhaseDead
 	default:
 		return c
 	}

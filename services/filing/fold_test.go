@@ -242,10 +242,22 @@ func TestFoldQuarantineAndResolution(t *testing.T) {
 		return newStory(t).add(contentA, registered(1)).add(contentA, claimed(1, 1)).add(contentA, quarantined(1)).want(PhaseQuarantined)
 	}
 	q().add(contentA, resolved(1, springtidev1.Resolution_RESOLUTION_FILED)).want(PhaseAccepted)
-	s := q().add(contentA, resolved(1, springtidev1.Resolution_RESOLUTION_NOT_FILED)).want(PhaseOpen)
+	s := q().add(contentA, resolved(1, springtidev1.Resolution_RESOLUTION_NOT_FILED)).want(PhaseDead)
 	if s.c.Exposed {
 		t.Error("a person said it was not filed, yet it counts as exposed")
 	}
+	notFiled := func() *story { return q().add(contentA, resolved(1, springtidev1.Resolution_RESOLUTION_NOT_FILED)) }
+	notFiled().add(contentA, resolved(1, springtidev1.Resolution_RESOLUTION_NOT_FILED)).want(PhaseDead)
+	notFiled().add(contentA, accepted(1)).want(PhaseAccepted)
+	notFiled().add(contentB, registered(2)).want(PhaseOpen)
+	again := notFiled().add(contentA, registered(2)).want(PhaseOpen).add(contentA, registered(3)).want(PhaseOpen)
+	if again.c.Opener != 2 || again.c.Revision != 1 {
+		t.Errorf("submitted again: %+v", again.c)
+	}
+	// A second, late copy of the resolution does not touch what came of it.
+	again.add(contentA, resolved(1, springtidev1.Resolution_RESOLUTION_NOT_FILED)).want(PhaseOpen).
+		add(contentA, claimed(2, 2)).want(PhaseClaimed).
+		add(contentA, quarantined(2)).add(contentA, resolved(1, springtidev1.Resolution_RESOLUTION_NOT_FILED)).want(PhaseQuarantined)
 	q().add(contentA, resolved(2, springtidev1.Resolution_RESOLUTION_FILED)).want(PhaseQuarantined)
 	newStory(t).add(contentA, registered(1)).add(contentA, dead()).want(PhaseDead)
 	newStory(t).add(contentA, registered(1)).add(contentA, claimed(1, 1)).add(contentA, permitted(1, false)).add(contentA, dead()).want(PhaseQuarantined)
