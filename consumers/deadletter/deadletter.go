@@ -13,6 +13,7 @@ import (
 
 	"springtide/consumers/ledger"
 	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/crashpoint"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 )
@@ -26,12 +27,14 @@ func Send(ctx context.Context, log ledger.Appender, stage string, r eventlog.Rec
 	if err != nil {
 		return fmt.Errorf("encode dead letter: %w", err)
 	}
+	crashpoint.At("deadletter/before-append")
 	_, err = log.AppendAll(ctx, eventlog.TopicDead, []eventlog.Record{{
 		Topic: eventlog.TopicDead, Key: r.Key, Value: value, Tenant: r.Tenant,
 	}})
 	if err != nil {
 		return fmt.Errorf("append dead letter: %w", err)
 	}
+	crashpoint.At("deadletter/after-append")
 	return nil
 }
 
@@ -49,8 +52,10 @@ func SendSubmission(ctx context.Context, log ledger.Appender, w *ledger.Writer, 
 	dead.Event = &springtidev1.LedgerEvent_DeadLettered{DeadLettered: &springtidev1.DeadLettered{
 		Cause: cause.Error(), SubmissionId: sub.GetSubmissionId(),
 	}}
+	crashpoint.At("deadletter/before-ledger")
 	if _, err := w.Append(ctx, sub.GetTenant(), registered, dead); err != nil {
 		return err
 	}
+	crashpoint.At("deadletter/after-ledger")
 	return Send(ctx, log, stage, r, cause)
 }

@@ -32,6 +32,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/crashpoint"
 	"springtide/services/eventlog"
 )
 
@@ -94,12 +95,14 @@ func Park(ctx context.Context, log Appender, sub *springtidev1.Submission, parti
 		return fmt.Errorf("encode submission %s: %w", sub.GetSubmissionId(), err)
 	}
 	topic := tierFor(due.Sub(now)).topic
+	crashpoint.At("delay/before-park")
 	_, err = log.AppendAll(ctx, topic, []eventlog.Record{{
 		Topic: topic, Partition: partition, Key: []byte(sub.GetFilingId()), Value: value, Tenant: sub.GetTenant(),
 	}})
 	if err != nil {
 		return fmt.Errorf("park filing %s in %s: %w", sub.GetFilingId(), topic, err)
 	}
+	crashpoint.At("delay/after-park")
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"springtide/consumers/worker"
+	"springtide/services/crashpoint"
 	"springtide/services/eventlog"
 )
 
@@ -230,6 +231,7 @@ func (s *shelf) move(ctx context.Context, topic string, batch []*parked) bool {
 		if next, ok := s.tracker.Next(); ok && next > s.committed {
 			s.committer.Commit(next)
 			s.committed = next
+			crashpoint.At("delay/after-commit")
 		}
 		if len(left) == 0 {
 			return true
@@ -257,7 +259,9 @@ func (s *shelf) append(ctx context.Context, topic string, batch []*parked) (left
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), appendTimeout)
 	defer cancel()
+	crashpoint.At("delay/before-release")
 	offsets, err := s.to.AppendAll(ctx, topic, records)
+	crashpoint.At("delay/after-release")
 	for i, p := range batch {
 		if err != nil && (i >= len(offsets) || offsets[i] < 0) {
 			left = append(left, p)

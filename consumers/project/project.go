@@ -15,6 +15,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"springtide/services/crashpoint"
 	"springtide/services/eventlog"
 	"springtide/services/status"
 )
@@ -199,6 +200,7 @@ func (j *projector) flush(ctx context.Context) error {
 			return err
 		}
 	}
+	crashpoint.At("project/before-commit")
 	j.p.Commit(eventlog.TopicSubmitted, j.table.submitted)
 	j.p.Commit(eventlog.TopicLedger, j.table.ledger)
 	return nil
@@ -208,7 +210,9 @@ func (j *projector) flush(ctx context.Context) error {
 func (j *projector) apply(ctx context.Context, b status.Batch) error {
 	for {
 		b.Expect = j.mark
+		crashpoint.At("project/before-apply")
 		done, err := j.store.Apply(ctx, b)
+		crashpoint.At("project/after-apply")
 		switch {
 		case err == nil:
 			j.mark = done.Mark
@@ -252,6 +256,7 @@ func (j *projector) rebuildOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	crashpoint.At("project/rebuild-begun")
 	j.table.markAll()
 	for len(j.table.dirty) > 0 {
 		rows := j.table.drain(flushRows)
@@ -260,8 +265,11 @@ func (j *projector) rebuildOnce(ctx context.Context) error {
 			return err
 		}
 		mark = done.Mark
+		crashpoint.At("project/rebuild-written")
 	}
+	crashpoint.At("project/rebuild-complete")
 	j.mark, err = j.store.FinishRebuild(ctx, j.p.ID, mark, j.table.submitted, j.table.ledger)
+	crashpoint.At("project/rebuild-finished")
 	return err
 }
 

@@ -20,6 +20,7 @@ import (
 	"springtide/consumers/worker"
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/authority"
+	"springtide/services/crashpoint"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 )
@@ -81,8 +82,12 @@ func (h *Handler) Handle(ctx context.Context, r eventlog.Record) error {
 	defer v.giveBack()
 	for range maxSteps {
 		done, err := v.step(ctx)
-		if done || err != nil {
+		if err != nil {
 			return err
+		}
+		if done {
+			crashpoint.At("submit/before-finish")
+			return nil
 		}
 	}
 	return fmt.Errorf("filing %s: not settled after %d steps", v.id, maxSteps)
@@ -209,11 +214,28 @@ func (v *visit) register(ctx context.Context, c filing.Case) error {
 			events = append(events, v.newClaim(ahead.Claim.Attempt+1))
 		}
 	}
-	return v.record(ctx, events...)
+	crashpoint.At("submit/before-register")
+	offset, err := v.append(ctx, events...)
+	if err != nil {
+		return err
+	}
+	crashpoint.At("submit/after-register")
+	err = v.cfg.Replica.Through(ctx, offset)
+	crashpoint.At("submit/registered")
+	return err
 }
 
+// claim appends a claim and reads it back: whether it won is only known then (steps 12, 13).
 func (v *visit) claim(ctx context.Context, step filing.Step) error {
-	return v.record(ctx, v.newClaim(step.Attempt))
+	crashpoint.At("submit/before-claim")
+	offset, err := v.append(ctx, v.newClaim(step.Attempt))
+	if err != nil {
+		return err
+	}
+	crashpoint.At("submit/after-claim")
+	err = v.cfg.Replica.Through(ctx, offset)
+	crashpoint.At("submit/claimed")
+	return err
 }
 
 // newClaim draws a token and notes when the claim began.
@@ -227,12 +249,20 @@ func (v *visit) newClaim(attempt int32) *springtidev1.LedgerEvent {
 
 // record appends events and reads them back.
 func (v *visit) record(ctx context.Context, events ...*springtidev1.LedgerEvent) error {
-	offset, err := v.ledger.Append(ctx, v.sub.GetTenant(), events...)
+	offset, err := v.append(ctx, events...)
 	if err != nil {
-		v.token = filing.Token{} // whatever was claimed, it is not known to be ours any more
 		return err
 	}
 	return v.cfg.Replica.Through(ctx, offset)
+}
+
+// append makes events durable; what they changed is only known once they are read back.
+func (v *visit) append(ctx context.Context, events ...*springtidev1.LedgerEvent) (int64, error) {
+	offset, err := v.ledger.Append(ctx, v.sub.GetTenant(), events...)
+	if err != nil {
+		v.token = filing.Token{} // whatever was claimed, it is not known to be ours any more
+	}
+	return offset, err
 }
 
 // send makes the one request of an attempt and records what came of it. From
@@ -241,7 +271,9 @@ func (v *visit) send(ctx context.Context, step filing.Step) (done bool, err erro
 	ctx = context.WithoutCancel(ctx)
 	request, cancel := context.WithTimeout(ctx, v.terms.HTTPTimeout)
 	begin := time.Now()
+	crashpoint.At("submit/before-send")
 	out := v.to.Submit(request, v.filing())
+	crashpoint.At("submit/after-send")
 	cancel()
 	v.release(out, time.Since(begin))
 	v.release = nil
@@ -263,7 +295,12 @@ func (v *visit) settle(ctx context.Context, step filing.Step, out authority.Outc
 	bounded, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	for {
-		err := v.record(bounded, events...)
+		crashpoint.At("submit/before-result")
+		offset, err := v.append(bounded, events...)
+		if err == nil {
+			crashpoint.At("submit/after-result")
+			err = v.cfg.Replica.Through(bounded, offset)
+		}
 		if err == nil || bounded.Err() != nil {
 			return err
 		}
@@ -290,7 +327,9 @@ func (v *visit) query(ctx context.Context, step filing.Step) (done bool, err err
 	request, cancel := context.WithTimeout(ctx, v.terms.HTTPTimeout)
 	defer cancel()
 	pending := v.cfg.Replica.Case(v.id).Phase == filing.PhasePending
+	crashpoint.At("submit/before-query")
 	out := v.to.Query(request, v.filing())
+	crashpoint.At("submit/after-query")
 	switch out.Kind {
 	case authority.Accepted, authority.Rejected:
 		if out.Kind == authority.Rejected && !step.Clean {
@@ -322,14 +361,21 @@ func (v *visit) conclude(ctx context.Context, step filing.Step) error {
 	switch step.Verdict {
 	case filing.VerdictQuarantine:
 		ev.Event = &springtidev1.LedgerEvent_Quarantined{Quarantined: &springtidev1.Quarantined{Attempt: step.Attempt, Cause: step.Cause}}
+		crashpoint.At("submit/before-quarantine")
+		err := v.record(ctx, ev)
+		crashpoint.At("submit/after-quarantine")
+		return err
 	case filing.VerdictRetry, filing.VerdictRetrySettled:
 		ev.Event = &springtidev1.LedgerEvent_RetryPermitted{RetryPermitted: &springtidev1.RetryPermitted{
 			Attempt: step.Attempt, Cause: step.Cause, Settled: step.Verdict == filing.VerdictRetrySettled,
 		}}
+		crashpoint.At("submit/before-retry")
+		err := v.record(ctx, ev)
+		crashpoint.At("submit/after-retry")
+		return err
 	default:
 		return fmt.Errorf("filing %s: decision without a verdict", v.id)
 	}
-	return v.record(ctx, ev)
 }
 
 // postpone records that the filing waits, then parks its command. It costs no attempt.
@@ -337,9 +383,11 @@ func (v *visit) postpone(ctx context.Context, step filing.Step) error {
 	if step.Wait < worker.ShortWait {
 		return worker.Later(step.Wait) // too short to be worth two records
 	}
+	crashpoint.At("submit/before-postpone")
 	if err := v.record(ctx, v.postponed(step.Wait, step.Cause)); err != nil {
 		return err
 	}
+	crashpoint.At("submit/after-postpone")
 	return v.park(ctx, step.Wait)
 }
 
@@ -347,9 +395,11 @@ func (v *visit) postpone(ctx context.Context, step filing.Step) error {
 func (v *visit) wait(ctx context.Context, c filing.Case, step filing.Step) error {
 	if !c.OutcomeUnknown && time.Duration(v.cfg.Clock()-c.Claim.ReadAt) >= v.terms.Sending() {
 		// Its sender is gone: tell people that the outcome is being looked up.
+		crashpoint.At("submit/before-unknown")
 		if err := v.record(ctx, v.unknown(step.Attempt, "no result from the sender")); err != nil {
 			return err
 		}
+		crashpoint.At("submit/after-unknown")
 	}
 	return v.park(ctx, step.Wait)
 }

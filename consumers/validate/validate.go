@@ -13,6 +13,7 @@ import (
 	"springtide/consumers/deadletter"
 	"springtide/consumers/ledger"
 	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/crashpoint"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 	"springtide/services/forms"
@@ -46,6 +47,7 @@ func (h *Handler) Handle(ctx context.Context, r eventlog.Record) error {
 		return deadletter.Send(ctx, h.log, Group, r, fmt.Errorf("decode submission: %w", err))
 	}
 	sub.Position = r.Offset
+	crashpoint.At("validate/before-check")
 	result := h.rules.Check(sub.GetReturn())
 	if !result.OK() {
 		return h.refuse(ctx, sub, result.Violations)
@@ -58,7 +60,9 @@ func (h *Handler) refuse(ctx context.Context, sub *springtidev1.Submission, viol
 	ev.Event = &springtidev1.LedgerEvent_Invalid{Invalid: &springtidev1.Invalid{
 		Click: ledger.ClickOf(sub), Violations: violations,
 	}}
+	crashpoint.At("validate/before-invalid")
 	_, err := h.ledger.Append(ctx, sub.GetTenant(), ev)
+	crashpoint.At("validate/after-invalid")
 	return err
 }
 
@@ -70,11 +74,13 @@ func (h *Handler) pass(ctx context.Context, r eventlog.Record, sub *springtidev1
 	if err != nil {
 		return fmt.Errorf("encode submission: %w", err)
 	}
+	crashpoint.At("validate/before-pass")
 	_, err = h.log.AppendAll(ctx, eventlog.TopicValidated, []eventlog.Record{{
 		Topic: eventlog.TopicValidated, Partition: h.partition, Key: r.Key, Value: value, Tenant: r.Tenant,
 	}})
 	if err != nil {
 		return fmt.Errorf("append to %s: %w", eventlog.TopicValidated, err)
 	}
+	crashpoint.At("validate/after-pass")
 	return nil
 }

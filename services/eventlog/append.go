@@ -11,6 +11,8 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"golang.org/x/sync/semaphore"
+
+	"springtide/services/crashpoint"
 )
 
 const (
@@ -207,7 +209,9 @@ func (a *appender) send(ctx context.Context, batch []*waiting) {
 		return
 	}
 	began := time.Now()
+	crashpoint.At("eventlog/before-produce")
 	base, err := a.produce(ctx, batch)
+	crashpoint.At("eventlog/after-produce")
 	if errors.Is(err, ErrTooLarge) && len(batch) > 1 {
 		// The topic allows less than our batches: find the one to blame.
 		a.send(ctx, batch[:len(batch)/2])

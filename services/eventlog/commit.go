@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"springtide/services/crashpoint"
 )
 
 // commitLoop is all that lives inside a generation: it stores offsets, and
@@ -44,6 +46,7 @@ func (m *member) commit(ctx context.Context, gen *kafka.Generation, probe bool) 
 		return
 	}
 	began := m.live.now()
+	crashpoint.At("eventlog/before-commit")
 	if err := gen.CommitOffsets(offsets); err != nil {
 		// A rebalance or a lost session shows here first. The heartbeat ends
 		// the generation; what is not stored now is stored by the next one or
@@ -52,6 +55,7 @@ func (m *member) commit(ctx context.Context, gen *kafka.Generation, probe bool) 
 		m.slog.Debug("commit refused", "generation", gen.ID, "error", err)
 		return
 	}
+	crashpoint.At("eventlog/after-commit")
 	m.live.proved(began)
 	for _, done := range stored {
 		done()

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/crashpoint"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 	"springtide/services/status"
@@ -43,6 +44,7 @@ func (s *filings) CancelFiling(
 	default:
 		return nil, &filing.Error{Reason: filing.ReasonNotCancellable, Args: stateArgs(f)}
 	}
+	crashpoint.At("door/before-cancel")
 	offset, err := s.appendEvent(ctx, p, &springtidev1.LedgerEvent{
 		FilingId: string(id), Time: timestamppb.Now(),
 		Event: &springtidev1.LedgerEvent_Cancelled{Cancelled: &springtidev1.Cancelled{
@@ -52,6 +54,7 @@ func (s *filings) CancelFiling(
 	if err != nil {
 		return nil, err
 	}
+	crashpoint.At("door/after-cancel")
 	s.cache.drop(id)
 	row, ok = s.await(ctx, id, 0, offset+1, newPause(s.cfg.CancelWait))
 	if !ok {

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/crashpoint"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 	"springtide/services/forms"
@@ -95,9 +96,10 @@ func (s *filings) SubmitFilingBatch(
 	}
 	s.acknowledged("SubmitFilingBatch", began, appended)
 	info := status.BatchInfo{Batch: batch, Title: req.GetTitle(), Size: acknowledged, CreateTime: began}
-	if appended > 0 {
+	if acknowledged > 0 {
 		s.rememberBatch(ctx, id.Tenant, info)
 	}
+	crashpoint.At("door/before-answer")
 	resp.Batch = batchOf(info, counts)
 	return resp, nil
 }
@@ -139,6 +141,7 @@ func (d *door) submit(ctx context.Context, items []*item, batch string) {
 	}
 	if open := stillOpen(items); len(open) > 0 {
 		d.rememberRequests(ctx, id.Tenant, open)
+		crashpoint.At("door/after-remember")
 		d.lookUp(ctx, id.Tenant, stillOpen(open))
 	}
 	open := stillOpen(items)
@@ -395,13 +398,16 @@ func (d *door) append(ctx context.Context, tenant string, items []*item) {
 		records[i] = it.record
 		size += int64(len(it.record.Value))
 	}
+	crashpoint.At("door/before-admission")
 	release, err := d.admit(tenant, int64(len(items)), size)
 	if err != nil {
 		refuse(err)
 		return
 	}
 	defer release()
+	crashpoint.At("door/before-append")
 	offsets, err := d.appendAll(ctx, eventlog.TopicSubmitted, records)
+	crashpoint.At("door/after-append")
 	for i, it := range items {
 		if i >= len(offsets) || offsets[i] < 0 {
 			it.err = err

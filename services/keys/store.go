@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/crashpoint"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 )
@@ -291,10 +292,12 @@ func (s *Store) put(ctx context.Context, record *springtidev1.KeyRecord) error {
 		Topic: eventlog.TopicKeys, Partition: partition,
 		Key: []byte(record.GetKeyId()), Value: value, Tenant: record.GetTenant(),
 	}
+	crashpoint.At("keys/before-append")
 	r.Offset, err = s.log.Append(ctx, eventlog.TopicKeys, partition, r)
 	if err != nil {
 		return err
 	}
+	crashpoint.At("keys/after-append")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.keys[record.GetKeyId()].offset <= r.Offset { // what is read later finds it there; next stays the reader's

@@ -49,6 +49,11 @@ func seams() map[string]string {
 	}
 }
 
+// environment are the files outside cmd that may look at the environment and end the process.
+func environment() []string {
+	return []string{"services/crashpoint/armed.go"} // not in a normal build: a build tag keeps it out
+}
+
 // vagueFolders say nothing about what is in them.
 func vagueFolders() []string {
 	return []string{"pkg", "util", "utils", "common", "types", "helpers", "scripts"}
@@ -184,9 +189,9 @@ func (c *checker) imports(name string, file *ast.File) {
 // within reports whether a path is another or lies below it.
 func within(name, parent string) bool { return name == parent || strings.HasPrefix(name, parent+"/") }
 
-// process keeps the environment, the flags and the exit of the process in cmd, and in tests.
+// process keeps the environment, the flags and the exit of the process in cmd, in tests, and where it is agreed.
 func (c *checker) process(name string, file *ast.File) {
-	if within(name, "cmd") || strings.HasSuffix(name, "_test.go") {
+	if within(name, "cmd") || strings.HasSuffix(name, "_test.go") || slices.Contains(environment(), name) {
 		return
 	}
 	osName := ""

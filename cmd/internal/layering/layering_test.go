@@ -35,6 +35,7 @@ func house() fstest.MapFS {
 		"services/status/s.go":           `package status; import _ "github.com/redis/go-redis/v9"`,
 		"services/status/testdata/x.go":  `not Go at all`,
 		"services/status/real_test.go":   `package status; import "os"; var _ = os.Getenv("X")`,
+		"services/crashpoint/armed.go":   `package crashpoint; import "os"; var _ = os.Getenv("X")`,
 		"services/status/file.go":        `package status; import "os"; var _ = os.Remove`,
 		"services/status/method.go":      `package status; type T struct{}; func (T) init() {}`,
 		"consumers/submit/s.go":          `package submit; import _ "springtide/services/status"`,
