@@ -77,7 +77,7 @@ func WordsOf(s springtidev1.FilingState) Words {
 	case springtidev1.FilingState_FILING_STATE_RECEIVED:
 		return Words{
 			Name: text("已接收", "received"), Turn: springtidev1.Turn_TURN_OURS,
-			Message: text("已收到并妥善保存,等待校验", "Received and stored safely; it will be checked next."),
+			Message: text("已收到并妥善保存，等待校验", "Received and stored safely; it will be checked next."),
 		}
 	case springtidev1.FilingState_FILING_STATE_CHECKING:
 		return Words{
@@ -87,23 +87,23 @@ func WordsOf(s springtidev1.FilingState) Words {
 	case springtidev1.FilingState_FILING_STATE_INVALID:
 		return Words{
 			Name: text("数据有误", "invalid"), Turn: springtidev1.Turn_TURN_YOURS,
-			Message: text("申报数据未通过校验,没有报送税局", "The data breaks rules of the form; nothing was sent to the authority."),
+			Message: text("申报数据未通过校验，没有报送税局", "The data breaks rules of the form; nothing was sent to the authority."),
 			Advice:  text("请按提示更正后重新提交", "Correct what is listed and submit again."),
 		}
 	case springtidev1.FilingState_FILING_STATE_QUEUED:
 		return Words{
 			Name: text("待提交", "queued"), Turn: springtidev1.Turn_TURN_OURS,
-			Message: text("校验通过,排队等待报送税局", "The data is correct; it waits for its turn at the authority."),
+			Message: text("校验通过，排队等待报送税局", "The data is correct; it waits for its turn at the authority."),
 		}
 	case springtidev1.FilingState_FILING_STATE_SUBMITTING:
 		return Words{
 			Name: text("提交中", "submitting"), Turn: springtidev1.Turn_TURN_AUTHORITY,
-			Message: text("正在报送税局,等待税局结果", "On its way to the authority; its answer is awaited."),
+			Message: text("正在报送税局，等待税局结果", "On its way to the authority; its answer is awaited."),
 		}
 	case springtidev1.FilingState_FILING_STATE_ACCEPTED:
 		return Words{
 			Name: text("申报成功", "accepted"), Turn: springtidev1.Turn_TURN_NOBODY,
-			Message: text("税局已受理,申报成功", "The authority accepted the filing; the receipt is kept."),
+			Message: text("税局已受理，申报成功", "The authority accepted the filing; the receipt is kept."),
 		}
 	case springtidev1.FilingState_FILING_STATE_REJECTED:
 		return Words{
@@ -113,19 +113,19 @@ func WordsOf(s springtidev1.FilingState) Words {
 		}
 	case springtidev1.FilingState_FILING_STATE_WAITING:
 		return Words{
-			Name: text("税局繁忙,稍后自动重试", "waiting"), Turn: springtidev1.Turn_TURN_AUTHORITY,
-			Message: text("税局繁忙或暂停服务,稍后将自动重试", "The authority is busy or closed; it is tried again without your doing."),
+			Name: text("税局繁忙，稍后自动重试", "waiting"), Turn: springtidev1.Turn_TURN_AUTHORITY,
+			Message: text("税局繁忙或暂停服务，稍后将自动重试", "The authority is busy or closed; it is tried again without your doing."),
 		}
 	case springtidev1.FilingState_FILING_STATE_CONFIRMING:
 		return Words{
 			Name: text("结果确认中", "confirming"), Turn: springtidev1.Turn_TURN_OURS,
-			Message: text("已报送但未收到税局结果,正在核实", "Sent, but no answer came back; the outcome is being looked up."),
+			Message: text("已报送但未收到税局结果，正在核实", "Sent, but no answer came back; the outcome is being looked up."),
 			Advice:  text("请勿在其他渠道重复申报", "Do not file it elsewhere."),
 		}
 	case springtidev1.FilingState_FILING_STATE_NEEDS_ATTENTION:
 		return Words{
 			Name: text("需人工处理", "needs attention"), Turn: springtidev1.Turn_TURN_OURS,
-			Message: text("结果无法自动确认,正在由人工核实", "The outcome cannot be settled by the machine; a person is looking into it."),
+			Message: text("结果无法自动确认，正在由人工核实", "The outcome cannot be settled by the machine; a person is looking into it."),
 			Advice:  text("核实完成前请勿在其他渠道重复申报", "Do not file it elsewhere until that is done."),
 		}
 	case springtidev1.FilingState_FILING_STATE_CANCELLED:
@@ -138,7 +138,7 @@ func WordsOf(s springtidev1.FilingState) Words {
 		return Words{
 			Name: text("与已有申报冲突", "conflict"), Turn: springtidev1.Turn_TURN_YOURS,
 			Message: text("同一申报已有内容不同的提交", "Another submission with other content holds this filing."),
-			Advice:  text("请核对已有申报;已申报成功的请做更正申报", "Look at the one that is there; amend it if it was accepted."),
+			Advice:  text("请核对已有申报；已申报成功的请做更正申报", "Look at the one that is there; amend it if it was accepted."),
 		}
 	default:
 		return Words{Name: text("未知", "unknown"), Message: text("状态未知", "The state is not known.")}

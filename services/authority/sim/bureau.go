@@ -77,7 +77,7 @@ func (s *Server) bureauSubmit(w http.ResponseWriter, r *http.Request) {
 	writeReply(w, out.rec)
 }
 
-var duplicateReason = reason{Code: "DUPLICATE", Message: "该属期已存在申报记录,请勿重复申报。"}
+var duplicateReason = reason{Code: "DUPLICATE", Message: "该属期已存在申报记录，请勿重复申报。"}
 
 // bureauOpen refuses impossible codes and what is over the quota.
 func (s *Server) bureauOpen(w http.ResponseWriter, r *http.Request, code string) bool {
@@ -126,13 +126,13 @@ func refusalOf(name string, f *Fault) []reason {
 			code = "REJECTED"
 		}
 		if message == "" {
-			message = "申报比对不通过,请核对申报数据后重新申报。"
+			message = "申报比对不通过，请核对申报数据后重新申报。"
 		}
 		return []reason{{Code: code, Message: message}}
 	case deregistered(name):
 		return []reason{{
 			Code: "TAXPAYER_DEREGISTERED", Path: "taxpayer",
-			Message: "该纳税人登记状态为注销,不能办理申报。如有疑问,请联系主管税务机关。",
+			Message: "该纳税人登记状态为注销，不能办理申报。如有疑问，请联系主管税务机关。",
 		}}
 	default:
 		return nil
