@@ -146,21 +146,20 @@ func wrap(s string, columns int) []string {
 	var lines []string
 	line, used := "", 0
 	for _, word := range splitWords(s) {
-		n := textWidth(word)
-		if used > 0 && used+textWidth(strings.TrimRight(word, " ")) > columns {
+		bare := func() int { return textWidth(strings.TrimRight(word, " ")) } // blanks at the end of a line do not count
+		if used > 0 && used+bare() > columns {
 			lines = append(lines, strings.TrimRight(line, " "))
 			line, used = "", 0
 		}
-		for n > columns { // one word that is too long for any line
+		for bare() > columns { // one word that is too long for any line
 			first := head(word, columns)
 			if first == "" {
 				break
 			}
 			lines = append(lines, first)
 			word = word[len(first):]
-			n = textWidth(word)
 		}
-		line, used = line+word, used+n
+		line, used = line+word, used+textWidth(word)
 	}
 	if line != "" {
 		lines = append(lines, strings.TrimRight(line, " "))
