@@ -207,6 +207,16 @@ func filingProblems() []Problem {
 			"该死信记录无法重放。", "This dead letter cannot be replayed.",
 			"请先查明记录无法解析的原因。", "Find out first why the record cannot be read.",
 		},
+		{
+			ReasonNotInQuarantine, CategoryPrecondition,
+			"该申报当前状态为“{state_zh}”，无需人工处理。", "The filing is {state_en}; it waits for no person's decision.",
+			"请刷新待处理清单。", "Look at the list of what needs attention again.",
+		},
+		{
+			ReasonResolutionPending, CategoryUnknown,
+			"处理结论已记录，结果尚未确认。", "The resolution is recorded; its effect is not known yet.",
+			"请稍后查看该申报的状态；用同样的结论再次提交不会产生重复。", "Look at the filing again in a moment; resolving it the same way twice is harmless.",
+		},
 	}
 }
 

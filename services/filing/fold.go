@@ -170,7 +170,7 @@ func (c Case) fold(e Entry, digest Digest) (Case, error) {
 			return c.undelayed(), nil
 		}
 	case *springtidev1.LedgerEvent_Resolved:
-		if same && c.Phase == PhaseQuarantined && ev.Resolved.GetAttempt() == c.Claim.Attempt {
+		if same && (c.Phase == PhaseQuarantined || c.Phase == PhaseDead) && ev.Resolved.GetAttempt() == c.Claim.Attempt {
 			return c.resolve(ev.Resolved), nil
 		}
 	case *springtidev1.LedgerEvent_Cancelled:
@@ -267,7 +267,7 @@ func (c Case) permit(r *springtidev1.RetryPermitted) Case {
 	return c.undelayed()
 }
 
-// resolve carries out a person's decision on a quarantined filing. What is known
+// resolve carries out a person's decision on a filing that was put aside. What is known
 // not to be filed is let go of, as a dead letter is: the next submission opens it
 // again, so that one mechanism puts both back to work.
 func (c Case) resolve(r *springtidev1.Resolved) Case {

@@ -249,6 +249,8 @@ func TestFoldQuarantineAndResolution(t *testing.T) {
 	notFiled := func() *story { return q().add(contentA, resolved(1, springtidev1.Resolution_RESOLUTION_NOT_FILED)) }
 	notFiled().add(contentA, resolved(1, springtidev1.Resolution_RESOLUTION_NOT_FILED)).want(PhaseDead)
 	notFiled().add(contentA, accepted(1)).want(PhaseAccepted)
+	notFiled().add(contentA, resolved(1, springtidev1.Resolution_RESOLUTION_FILED)).want(PhaseAccepted) // a second person knows better
+	newStory(t).add(contentA, registered(1)).add(contentA, dead()).add(contentA, resolved(0, springtidev1.Resolution_RESOLUTION_FILED)).want(PhaseAccepted)
 	notFiled().add(contentB, registered(2)).want(PhaseOpen)
 	again := notFiled().add(contentA, registered(2)).want(PhaseOpen).add(contentA, registered(3)).want(PhaseOpen)
 	if again.c.Opener != 2 || again.c.Revision != 1 {

@@ -93,6 +93,9 @@ const (
 	ReasonCancelPending  = "CANCEL_PENDING"
 	ReasonNotReplayable  = "NOT_REPLAYABLE"
 
+	ReasonNotInQuarantine   = "NOT_IN_QUARANTINE"
+	ReasonResolutionPending = "RESOLUTION_PENDING"
+
 	ReasonLogUnavailable  = "LOG_UNAVAILABLE"
 	ReasonOutcomeUnknown  = "OUTCOME_UNKNOWN"
 	ReasonOverloaded      = "OVERLOADED"
