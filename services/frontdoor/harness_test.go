@@ -55,7 +55,7 @@ func (w *world) deps(t testing.TB) frontdoor.Deps {
 		t.Fatal(err)
 	}
 	return frontdoor.Deps{
-		Keys: keyring{}, Log: w, Records: w, Rows: w, Lists: w, Memory: w, Changes: w, Rules: catalogue, Forms: catalogue,
+		Keys: keyring{}, Log: w, Records: w, Rows: w, Lists: w, Memory: w, Attention: w, Changes: w, Rules: catalogue, Forms: catalogue,
 	}
 }
 

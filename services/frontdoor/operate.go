@@ -14,8 +14,8 @@ import (
 	"springtide/services/filing"
 )
 
-// operations serves OperationsService: dead letters today, the rest answers
-// UNIMPLEMENTED in our shape.
+// operations serves OperationsService: dead letters and quarantine today, the
+// rest answers UNIMPLEMENTED in our shape.
 type operations struct {
 	springtidev1.UnimplementedOperationsServiceServer
 	*door
@@ -107,7 +107,8 @@ func deadLetterInfo(r eventlog.Record) *springtidev1.DeadLetterInfo {
 }
 
 // ReplayDeadLetter submits the submission of a dead letter again, as a normal
-// command. Replaying twice is harmless: the second links to the first.
+// command. Replaying twice is harmless: the second links to the first. A filing
+// that may have been sent is in quarantine, and a replay leaves it there.
 func (o *operations) ReplayDeadLetter(
 	ctx context.Context, req *springtidev1.ReplayDeadLetterRequest,
 ) (*springtidev1.ReplayDeadLetterResponse, error) {
@@ -126,23 +127,41 @@ func (o *operations) ReplayDeadLetter(
 	if err != nil {
 		return nil, &filing.Error{Reason: filing.ReasonLogUnavailable, Err: err}
 	}
-	sub, err := deadSubmission(records)
-	if err != nil {
-		return nil, &filing.Error{Reason: filing.ReasonNotReplayable, Field: "dead_letter_id", Err: err}
-	}
-	record, err := submissionRecord(sub, o.cfg.Partitions)
+	sub, err := o.deadSubmission(ctx, records)
 	if err != nil {
 		return nil, err
 	}
-	it := &item{id: filing.ID(sub.GetFilingId()), record: record, filing: received(sub)}
-	if o.append(ctx, sub.GetTenant(), []*item{it}); it.err != nil {
-		return nil, it.err
+	if _, err := o.again(ctx, sub); err != nil {
+		return nil, err
 	}
 	return &springtidev1.ReplayDeadLetterResponse{}, nil
 }
 
-// deadSubmission takes the submission out of a dead letter, as it was when it was new.
-func deadSubmission(records []eventlog.Record) (*springtidev1.Submission, error) {
+// deadSubmission finds the submission of a dead letter. Behind the validate stage
+// a record no longer carries the return as it was typed, so that is read back.
+func (o *operations) deadSubmission(ctx context.Context, records []eventlog.Record) (*springtidev1.Submission, error) {
+	sub, err := decodeDead(records)
+	if err == nil && sub.GetReturn() == nil {
+		id := filing.ID(sub.GetFilingId())
+		if !id.Valid() || sub.GetPosition() < 0 {
+			err = fmt.Errorf("submission %s at position %d names no filing", sub.GetSubmissionId(), sub.GetPosition())
+		} else if sub, err = o.submissionAt(ctx, id, sub.GetPosition()); err != nil {
+			return nil, err
+		}
+	}
+	if err == nil {
+		if id := filing.ID(sub.GetFilingId()); sub.GetTenant() == "" || id != filing.IDOf(sub.GetTenant(), sub.GetReturn()) {
+			err = fmt.Errorf("submission %s does not name its own filing", sub.GetSubmissionId())
+		}
+	}
+	if err != nil {
+		return nil, &filing.Error{Reason: filing.ReasonNotReplayable, Field: "dead_letter_id", Err: err}
+	}
+	return sub, nil
+}
+
+// decodeDead takes what a dead letter holds out of it.
+func decodeDead(records []eventlog.Record) (*springtidev1.Submission, error) {
 	if len(records) != 1 {
 		return nil, fmt.Errorf("%d records", len(records))
 	}
@@ -159,10 +178,20 @@ func deadSubmission(records []eventlog.Record) (*springtidev1.Submission, error)
 	if err := proto.Unmarshal(letter.GetValue(), sub); err != nil {
 		return nil, fmt.Errorf("submission: %w", err)
 	}
-	id := filing.ID(sub.GetFilingId())
-	if !id.Valid() || sub.GetTenant() == "" || sub.GetReturn() == nil || id != filing.IDOf(sub.GetTenant(), sub.GetReturn()) {
-		return nil, fmt.Errorf("submission %s does not name its own filing", sub.GetSubmissionId())
-	}
-	sub.Position, sub.Failures, sub.Completed, sub.Warnings, sub.DueTime = 0, 0, nil, nil, nil
 	return sub, nil
+}
+
+// again puts a submission back to work, as it was when it was new. It gets a
+// position of its own, so it opens a filing that was put aside and only links to
+// one that is under way or accepted: doing it twice is harmless.
+func (o *operations) again(ctx context.Context, sub *springtidev1.Submission) (*springtidev1.Filing, error) {
+	sub.Position, sub.Failures, sub.Completed, sub.Warnings, sub.DueTime = 0, 0, nil, nil, nil
+	sub.Reopen = false // a wish that was heard once: a refusal since then stands
+	record, err := submissionRecord(sub, o.cfg.Partitions)
+	if err != nil {
+		return nil, err
+	}
+	it := &item{id: filing.ID(sub.GetFilingId()), record: record, filing: received(sub)}
+	o.append(ctx, sub.GetTenant(), []*item{it})
+	return it.filing, it.err
 }

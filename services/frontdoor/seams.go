@@ -45,6 +45,11 @@ type Lists interface {
 	ListBatches(ctx context.Context, tenant string, pageSize int, pageToken string) ([]status.BatchInfo, string, error)
 }
 
+// Attention lists what needs a person, whosever it is; *status.View does.
+type Attention interface {
+	ListAttention(ctx context.Context, pageSize int, pageToken string) (status.Page, error)
+}
+
 // Memory is what the view remembers for the door; *status.View is one. All of it
 // is best effort.
 type Memory interface {

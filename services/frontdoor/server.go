@@ -133,6 +133,8 @@ type Deps struct {
 	Changes  Changes
 	Rules    Rules
 	Forms    Forms
+	// Attention serves ListQuarantine; nil leaves it unimplemented.
+	Attention Attention
 	// Admission sheds submissions; nil admits all within the bounds of Config.
 	Admission Admission
 	// Logger; nil is silent.

@@ -71,6 +71,7 @@ func (p *projection) take(r eventlog.Record) (status.Row, error) {
 		}
 	}
 	row.f.State = filing.StateOf(row.c, row.f.GetPosition())
+	row.f.Revision, row.f.Attempts = row.c.Revision, row.c.Claim.Attempt
 	row.f.Version = row.c.Version + row.f.GetPosition() + 1
 	row.f.Digest = ""
 	if !row.c.Digest.IsZero() {
@@ -260,6 +261,21 @@ func (w *world) List(_ context.Context, q status.Query) (status.Page, error) {
 		}
 	}
 	return page, nil
+}
+
+func (w *world) ListAttention(_ context.Context, _ int, token string) (status.Page, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if token != "" {
+		return status.Page{}, status.ErrPageToken
+	}
+	var page status.Page
+	for _, id := range slices.Sorted(maps.Keys(w.rows)) {
+		if f := w.rows[id].Filing; f.GetState() == springtidev1.FilingState_FILING_STATE_NEEDS_ATTENTION {
+			page.Filings = append(page.Filings, proto.CloneOf(f))
+		}
+	}
+	return page, w.viewErr
 }
 
 func (w *world) BatchCounts(_ context.Context, tenant string, batches ...string) ([]status.BatchCount, error) {
