@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -77,8 +78,9 @@ func (s *sizeFlags) validate() error {
 
 // devFlags are what dev and demo share.
 type devFlags struct {
-	sim  simFlags
-	size sizeFlags
+	sim   simFlags
+	size  sizeFlags
+	admit admitFlags
 }
 
 func (a *app) registerDev(f *pflag.FlagSet, d *devFlags, data, usage string) {
@@ -87,17 +89,18 @@ func (a *app) registerDev(f *pflag.FlagSet, d *devFlags, data, usage string) {
 	d.sim.register(f, "sim-")
 	d.size.addPartitions(f)
 	d.size.addSlots(f)
+	d.admit.register(f)
 }
 
 func (a *app) devOptions(name string, d *devFlags) (DevOptions, error) {
-	if err := d.size.validate(); err != nil {
+	if err := errors.Join(d.size.validate(), d.admit.validate()); err != nil {
 		return DevOptions{}, err
 	}
 	sim, err := d.sim.options("sim-")
 	if err != nil {
 		return DevOptions{}, err
 	}
-	o := DevOptions{Common: a.common(name), Partitions: d.size.partitions, Slots: d.size.slots, Sim: sim}
+	o := DevOptions{Common: a.common(name), Partitions: d.size.partitions, Slots: d.size.slots, Sim: sim, Admission: d.admit.Config}
 	o.Sim.Common = Common{Logger: o.Logger, UI: o.UI}
 	return o, nil
 }
@@ -174,6 +177,7 @@ when it is ready.`,
 
 func (a *app) serveCommand() *cobra.Command {
 	var size sizeFlags
+	var admit admitFlags
 	var reflection bool
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -187,11 +191,11 @@ SIGTERM it stops taking work, finishes what it has and ends.`,
 			if err := needs(cmd, "kafka", "redis"); err != nil {
 				return err
 			}
-			if err := size.validate(); err != nil {
+			if err := errors.Join(size.validate(), admit.validate()); err != nil {
 				return err
 			}
 			return start(cmd.Context(), a.deps.Serve, ServeOptions{
-				Common: a.common("serve"), Partitions: size.partitions, Reflection: reflection,
+				Common: a.common("serve"), Partitions: size.partitions, Reflection: reflection, Admission: admit.Config,
 			})
 		},
 	}
@@ -203,6 +207,7 @@ SIGTERM it stops taking work, finishes what it has and ends.`,
 	a.shared.addData(f, defaultData, "keep the installation's own files in this `directory`")
 	a.shared.addPepper(f)
 	size.addPartitions(f)
+	admit.register(f)
 	f.BoolVar(&reflection, "reflection", false, "let clients ask what the gRPC server serves")
 	return cmd
 }

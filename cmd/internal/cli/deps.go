@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"springtide/services/admission"
 	"springtide/services/keys"
 )
 
@@ -56,6 +57,8 @@ type DevOptions struct {
 	Slots int
 	// Sim sets up the simulated authority that answers for whatever Authorities does not name.
 	Sim SimOptions
+	// Admission bounds what is taken.
+	Admission admission.Config
 }
 
 // ServeOptions are the settings of `springtide serve`.
@@ -65,6 +68,8 @@ type ServeOptions struct {
 	Partitions int
 	// Reflection lets clients ask the gRPC server what it serves.
 	Reflection bool
+	// Admission bounds what is taken.
+	Admission admission.Config
 }
 
 // WorkOptions are the settings of `springtide work`.

@@ -79,7 +79,7 @@ func startDev(ctx context.Context, s *stack, o cli.DevOptions) (*development, er
 	if err := c.work(ctx, s, []string{"project", "submit", "validate"}, o.Slots); err != nil {
 		return nil, err
 	}
-	d.grpc, err = c.serve(ctx, s, store, o.GRPC, true)
+	d.grpc, err = c.serve(ctx, s, store, o.GRPC, true, o.Admission)
 	return d, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"springtide/cmd/internal/cli"
+	"springtide/services/admission"
 	"springtide/services/frontdoor"
 	"springtide/services/keys"
 	"springtide/services/telemetry"
@@ -21,7 +22,7 @@ func Serve(ctx context.Context, o cli.ServeOptions) error {
 		if err != nil {
 			return err
 		}
-		_, err = c.serve(ctx, s, store, o.GRPC, o.Reflection)
+		_, err = c.serve(ctx, s, store, o.GRPC, o.Reflection, o.Admission)
 		return err
 	})
 }
@@ -126,20 +127,27 @@ func pepperOf(o cli.Common) ([]byte, error) {
 }
 
 // serve starts the front door and gives its address.
-func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, address string, reflection bool) (string, error) {
+func (c *core) serve(
+	ctx context.Context, s *stack, store *keys.Store, address string, reflection bool, limits admission.Config,
+) (string, error) {
+	gate, err := admission.New(limits, admission.Deps{Lag: c.events, Logger: c.log, Metrics: c.registry})
+	if err != nil {
+		return "", err
+	}
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return "", fmt.Errorf("gRPC port: %w", err)
 	}
 	door, err := frontdoor.New(frontdoor.Config{Partitions: c.events.Partitions(), Reflection: reflection}, frontdoor.Deps{
 		Listener: listener, Keys: store, Log: c.events, Records: frontdoor.RecordsOf(c.events),
-		Rows: c.view, Lists: c.view, Memory: c.view, Changes: frontdoor.ChangesOf(c.view),
+		Rows: c.view, Lists: c.view, Attention: c.view, Memory: c.view, Changes: frontdoor.ChangesOf(c.view), Admission: gate,
 		Rules: c.forms, Forms: c.forms, Logger: c.log, Metrics: c.registry,
 	})
 	if err != nil {
 		_ = listener.Close()
 		return "", err
 	}
+	s.run(ctx, "admission", gate.Run)
 	s.run(ctx, "view notices", c.view.Run)
 	s.run(ctx, "front door", door.Run)
 	c.log.Info("front door is ready", "grpc", listener.Addr().String())
