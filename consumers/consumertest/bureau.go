@@ -1,6 +1,7 @@
 package consumertest
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -32,6 +33,10 @@ const (
 	// TakeThenAccept and TakeThenReject answer "taken" and decide after a while.
 	TakeThenAccept
 	TakeThenReject
+	// FileSilently files it and answers nothing: the answer is lost.
+	FileSilently
+	// AcceptSlowly files it and says so, when half of the sender's time is over.
+	AcceptSlowly
 	// ForeignFirst: somebody else filed another return for the period before.
 	ForeignFirst
 )
@@ -46,6 +51,10 @@ type Bureau struct {
 	Held func() (time.Duration, string)
 	// OnSubmit, if set, is called when a request arrives.
 	OnSubmit func(n int)
+	// OnQuery, if set, is called when a query arrives.
+	OnQuery func()
+	// DecideAfter is how long "taken" stays undecided; 0: three minutes.
+	DecideAfter time.Duration
 
 	mu       sync.Mutex
 	requests int
@@ -135,6 +144,13 @@ func (b *Bureau) Submit(ctx context.Context, f authority.Filing) authority.Outco
 		})
 		<-ctx.Done()
 		return authority.Outcome{Kind: authority.Unknown, Cause: "timeout"}
+	case FileSilently:
+		b.file(f)
+		<-ctx.Done()
+		return authority.Outcome{Kind: authority.Unknown, Cause: "timeout"}
+	case AcceptSlowly:
+		time.Sleep(b.Numbers.HTTPTimeout / 2)
+		return b.file(f)
 	case TurnAway:
 		return authority.Outcome{Kind: authority.Busy, Cause: "throttled", RetryAfter: 2 * time.Second}
 	case TakeThenAccept, TakeThenReject:
@@ -190,12 +206,15 @@ func (b *Bureau) take(f authority.Filing, accept bool) {
 
 // Query looks the reference up, or for class U the period.
 func (b *Bureau) Query(_ context.Context, f authority.Filing) authority.Outcome {
+	if b.OnQuery != nil {
+		b.OnQuery()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.queries++
 	if t, ok := b.taken[f.Ref]; ok {
 		switch {
-		case time.Since(t.at) < decideAfter:
+		case time.Since(t.at) < cmp.Or(b.DecideAfter, decideAfter):
 			return authority.Outcome{Kind: authority.Pending, Number: "P1"}
 		case !t.accept:
 			return rejected()

@@ -15,10 +15,11 @@ import (
 // A Log is an event log of one partition per topic, in memory. It is safe for
 // concurrent use.
 type Log struct {
-	// Append, if set, may fail an append, before or after it took effect.
+	// Fault, if set, may fail an append, before or after it took effect.
 	Fault func(topic string, records []eventlog.Record) Failure
 
 	mu      sync.Mutex
+	skew    time.Duration
 	topics  map[string][]eventlog.Record
 	changed chan struct{}
 }
@@ -71,11 +72,25 @@ func (l *Log) AppendAll(_ context.Context, topic string, records []eventlog.Reco
 func (l *Log) put(topic string, records []eventlog.Record) []int64 {
 	offsets := make([]int64, len(records))
 	for i, r := range records {
-		r.Topic, r.Offset, r.Time = topic, int64(len(l.topics[topic])), time.Now()
+		r.Topic, r.Offset, r.Time = topic, int64(len(l.topics[topic])), time.Now().Add(l.skew)
 		offsets[i] = r.Offset
 		l.topics[topic] = append(l.topics[topic], r)
 	}
 	return offsets
+}
+
+// SetClock makes the appenders' wall clock wrong by so much from now on.
+func (l *Log) SetClock(skew time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.skew = skew
+}
+
+// Changed is closed by the next append.
+func (l *Log) Changed() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.changed
 }
 
 // Records is a copy of all records of a topic.
