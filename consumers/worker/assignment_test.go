@@ -66,6 +66,7 @@ func openLog(t *testing.T, addr string) *eventlog.Log {
 // Two members work through a topic, one of them leaves in the middle: every
 // record is handled, in the order of its key wherever it is handled, and all
 // of it is committed in the end.
+// long: one story of members that come and go.
 func TestMembersOfAGroupWorkThroughATopic(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, log *eventlog.Log, session time.Duration) {

@@ -112,6 +112,7 @@ func TestSeveralBadFieldsAreToldAtOnce(t *testing.T) {
 	}
 }
 
+// long: one table.
 func TestBadRequests(t *testing.T) {
 	t.Parallel()
 	w := newWorld()

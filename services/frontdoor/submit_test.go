@@ -50,6 +50,7 @@ func TestSubmitIsAcknowledgedOnceDurable(t *testing.T) {
 	}
 }
 
+// long: one table.
 func TestSubmitAgain(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -199,7 +200,7 @@ func TestAppendThatFailsIsNotAcknowledged(t *testing.T) {
 	}
 }
 
-func TestAppendThatLandsLaterIsHarmless(t *testing.T) {
+func TestGridAppendTimedOutLandedLater(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
 	w.logErr, w.landAfterErr = fmt.Errorf("append: %w", eventlog.ErrOutcomeUnknown), true

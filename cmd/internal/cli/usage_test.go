@@ -12,6 +12,7 @@ import (
 
 func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
+// long: one table.
 func TestWrongUseIsToldInPlainWords(t *testing.T) {
 	t.Parallel()
 	odd := write(t, "odd.yaml", "kafak: x\n")
