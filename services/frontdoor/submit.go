@@ -421,17 +421,20 @@ func (d *door) append(ctx context.Context, tenant string, items []*item) {
 // admit asks admission control and takes room for what will wait for the log.
 func (d *door) admit(tenant string, n, size int64) (release func(), err error) {
 	overloaded := &filing.Error{Reason: filing.ReasonOverloaded, RetryAfter: time.Second}
-	if d.deps.Admission != nil {
-		if err := d.deps.Admission.Admit(tenant, int(n)); err != nil {
-			return nil, err
-		}
-	}
 	if !d.inFlight.TryAcquire(n) {
 		return nil, overloaded
 	}
 	if !d.bytes.TryAcquire(size) {
 		d.inFlight.Release(n)
 		return nil, overloaded
+	}
+	// Last, as it counts what it takes.
+	if d.deps.Admission != nil {
+		if err := d.deps.Admission.Admit(tenant, int(n)); err != nil {
+			d.inFlight.Release(n)
+			d.bytes.Release(size)
+			return nil, err
+		}
 	}
 	return func() {
 		d.inFlight.Release(n)

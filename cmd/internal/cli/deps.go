@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"springtide/consumers/sweep"
 	"springtide/services/admission"
 	"springtide/services/keys"
 )
@@ -21,6 +22,8 @@ type Deps struct {
 	AuthoritySim func(ctx context.Context, o SimOptions) error
 	// Demo shows its progress and result with [Filer] and [Report].
 	Demo func(ctx context.Context, o DemoOptions) error
+	// Sweep compares the authorities' own lists with the ledger.
+	Sweep func(ctx context.Context, o SweepOptions) (sweep.Result, error)
 	// Doctor looks at the installation; an error means it could not look at all.
 	Doctor func(ctx context.Context, o DoctorOptions) ([]Finding, error)
 	// Keys opens the API keys of an installation, calls use and closes them again.
@@ -111,6 +114,11 @@ type DemoOptions struct {
 
 // DoctorOptions are the settings of `springtide doctor`.
 type DoctorOptions struct {
+	Common
+}
+
+// SweepOptions are the settings of `springtide sweep`.
+type SweepOptions struct {
 	Common
 }
 

@@ -167,7 +167,8 @@ Exit codes: 0 done; 1 usage or start-up; 2 finished, but something needs you
 	add("try", a.demoCommand(), a.devCommand())
 	add("file", a.fileCommand(), a.checkCommand(), a.statusCommand(), a.listCommand(), a.watchCommand(),
 		a.cancelCommand(), a.retryCommand(), a.receiptCommand(), a.formsCommand())
-	add("run", a.serveCommand(), a.workCommand(), a.simCommand(), a.keysCommand(), a.deadCommand(), a.doctorCommand())
+	add("run", a.serveCommand(), a.workCommand(), a.simCommand(), a.keysCommand(), a.deadCommand(),
+		a.quarantineCommand(), a.sweepCommand(), a.doctorCommand())
 	root.AddCommand(a.versionCommand())
 	parent(root)
 	return root

@@ -15,7 +15,7 @@ import (
 // Deps gives the command line what it starts.
 func Deps() cli.Deps {
 	return cli.Deps{
-		Dev: Dev, Demo: Demo, Serve: Serve, Work: Work, AuthoritySim: AuthoritySim, Doctor: Doctor, Keys: Keys,
+		Dev: Dev, Demo: Demo, Serve: Serve, Work: Work, AuthoritySim: AuthoritySim, Doctor: Doctor, Keys: Keys, Sweep: Sweep,
 	}
 }
 
