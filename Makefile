@@ -39,6 +39,11 @@ bench: ## Benchmarks, on embedded and on real servers
 fuzz: ## Every fuzz target for FUZZTIME (20s) each
 	.ci/fuzz
 
+.PHONY: chaos
+chaos: build ## Kill everything while clients file: CHAOS="--duration 10m --seed 1"
+	@test -e .services/kafka/libs/stamp || { .ci/services up; .ci/services down; }
+	bin/springtide chaos $(CHAOS)
+
 .PHONY: tools
 tools: ## Build the linters and generators into bin/tools (minutes, the first time)
 	go build $(TOOLMOD) -o $(TOOLS)/ tool

@@ -22,6 +22,10 @@ type Deps struct {
 	AuthoritySim func(ctx context.Context, o SimOptions) error
 	// Demo shows its progress and result with [Filer] and [Report].
 	Demo func(ctx context.Context, o DemoOptions) error
+	// Chaos prints its result; ErrPromiseBroken says that it is a bad one.
+	Chaos func(ctx context.Context, o ChaosOptions) error
+	// Embedded runs the built-in broker or Redis alone.
+	Embedded func(ctx context.Context, o EmbeddedOptions) error
 	// Sweep compares the authorities' own lists with the ledger.
 	Sweep func(ctx context.Context, o SweepOptions) (sweep.Result, error)
 	// Doctor looks at the installation; an error means it could not look at all.
