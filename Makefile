@@ -31,18 +31,16 @@ test: ## All tests with the race detector, on real Kafka and Redis where they ca
 test-short: ## The quick tests, embedded servers only
 	go test -short ./...
 
-.PHONY: bench
+.PHONY: bench chaos
 bench: ## Benchmarks, on embedded and on real servers
 	.ci/with-services go test -run '^$$' -bench . -benchmem -timeout 30m ./...
+chaos: build ## Kill everything while clients file (CHAOS='--duration 10m --seed 1')
+	@test -e .services/kafka/libs/stamp || { .ci/services up; .ci/services down; }
+	bin/springtide chaos $(CHAOS)
 
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME (20s) each
 	.ci/fuzz
-
-.PHONY: chaos
-chaos: build ## Kill everything while clients file: CHAOS="--duration 10m --seed 1"
-	@test -e .services/kafka/libs/stamp || { .ci/services up; .ci/services down; }
-	bin/springtide chaos $(CHAOS)
 
 .PHONY: tools
 tools: ## Build the linters and generators into bin/tools (minutes, the first time)
@@ -70,11 +68,9 @@ generate: ## Generate the Go code of proto/
 check-generated: ## Fail if the generated code is not what the protos say
 	.ci/generate --check
 
-.PHONY: services
+.PHONY: services services-down
 services: ## Start a real Kafka and Redis on loopback ports
 	.ci/services up
-
-.PHONY: services-down
 services-down: ## Stop them and wait until they are gone
 	.ci/services down
 

@@ -86,9 +86,9 @@ violation is planted, and 3 shows that it is seen.`,
 func (a *app) embeddedCommand() *cobra.Command {
 	var listen string
 	cmd := &cobra.Command{
-		Use:    "embedded kafka|redis",
-		Short:  "Run the built-in broker or Redis as a process of its own",
-		Long:   `Embedded runs the built-in broker or Redis alone, on the loopback interface. It is there for chaos.`,
+		Use:   "embedded kafka|redis",
+		Short: "Run the built-in broker or Redis as a process of its own",
+		Long:  `Embedded runs the built-in broker or Redis alone, on the loopback interface. It is there for chaos.`,
 		Example: `  springtide embedded kafka --listen 127.0.0.1:9092 --data D
   springtide embedded redis --listen 127.0.0.1:6379`,
 		Hidden: true,
