@@ -233,6 +233,17 @@ func idOfRef(ref string) filing.ID {
 	return ""
 }
 
+// acceptedNow are the filings that must be in every list made from here on.
+func (b *books) acceptedNow() map[*account]bool {
+	out := make(map[*account]bool)
+	for _, a := range b.byID {
+		if a.phase() == filing.PhaseAccepted && b.covered(a.authority) {
+			out[a] = true
+		}
+	}
+	return out
+}
+
 // judge compares, now that both sides are read. must are those accepted before
 // the lists were read.
 func (b *books) judge(must map[*account]bool) Result {

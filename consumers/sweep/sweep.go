@@ -17,7 +17,6 @@ import (
 	"strings"
 
 	"springtide/services/eventlog"
-	"springtide/services/filing"
 )
 
 // Log is where the ledger is read; *eventlog.Log is one.
@@ -124,12 +123,7 @@ func Run(ctx context.Context, log Log, lists []List) (Result, error) {
 	if err := b.read(ctx, log); err != nil {
 		return Result{}, err
 	}
-	accepted := make(map[*account]bool)
-	for _, a := range b.byID {
-		if a.phase() == filing.PhaseAccepted && b.covered(a.authority) {
-			accepted[a] = true // must be in a list that is made from here on
-		}
-	}
+	must := b.acceptedNow()
 	for _, l := range lists {
 		if err := b.stream(ctx, l); err != nil {
 			return Result{}, err
@@ -138,7 +132,7 @@ func Run(ctx context.Context, log Log, lists []List) (Result, error) {
 	if err := b.read(ctx, log); err != nil {
 		return Result{}, err
 	}
-	return b.judge(accepted), nil
+	return b.judge(must), nil
 }
 
 // stream notes every line of a list.
