@@ -143,6 +143,9 @@ func (p *planner) round(i int, begin, length time.Duration) {
 		p.quiet(i, begin)
 		from = begin + quietPart
 	}
+	if i%3 == 1 || p.Duration < 2*roundLength {
+		p.broker(from)
+	}
 	long := length >= shortest
 	for at := from + p.between(0, time.Second); at < to; at += p.between(1200*time.Millisecond, 3*time.Second) {
 		p.add(Fault{At: at, For: p.between(300*time.Millisecond, 3*time.Second), Kind: Kill, Target: p.victim()})
@@ -150,18 +153,23 @@ func (p *planner) round(i int, begin, length time.Duration) {
 	for at := from + p.between(0, 2*time.Second); at < to; at += p.between(1500*time.Millisecond, 4*time.Second) {
 		p.disturb(at, to, long && at < from+8*time.Second)
 	}
-	if i%3 == 1 || p.Duration < 3*roundLength && i == 0 {
-		kind := BrokerKill
-		if p.dice.IntN(2) == 0 {
-			kind = BrokerStop
-		}
-		p.add(Fault{At: from + p.between(time.Second, 4*time.Second), For: p.between(200*time.Millisecond, 4*time.Second), Kind: kind})
-	}
 	if p.dice.IntN(2) == 0 {
 		p.add(Fault{At: from + p.between(0, to-from), For: p.between(200*time.Millisecond, 3*time.Second), Kind: RedisKill})
 	}
 	if i%2 == 0 || p.dice.IntN(3) == 0 {
 		p.add(Fault{At: from + p.between(0, to-from), Kind: RedisWipe})
+	}
+}
+
+// broker restarts the broker. The groups meet again on it undisturbed, most of the time.
+func (p *planner) broker(from time.Duration) {
+	f := Fault{At: from + p.between(0, 2*time.Second), For: p.between(200*time.Millisecond, 3*time.Second), Kind: BrokerKill}
+	if p.dice.IntN(2) == 0 {
+		f.Kind = BrokerStop
+	}
+	p.add(f)
+	for _, group := range []string{"validate", "submit", "project"} {
+		p.rest[group] = f.At + f.For + spared
 	}
 }
 

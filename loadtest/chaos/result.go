@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -136,7 +135,7 @@ func recovery(strikes []strike, e verdict.Evidence) (measured, all Spread) {
 	}
 	var some, every []float64
 	for _, s := range strikes {
-		if s.Kind != Kill || len(s.held) == 0 || !(strings.HasPrefix(s.Target, "submit") || strings.HasPrefix(s.Target, "validate")) {
+		if s.Kind != Kill || len(s.held) == 0 || (groupOf(s.Target) != "submit" && groupOf(s.Target) != "validate") {
 			continue
 		}
 		next := map[int]time.Time{}

@@ -21,7 +21,7 @@ import (
 	"springtide/services/forms/sample"
 )
 
-// ErrBlind: the planted violation was not found, so the oracle proves nothing.
+// ErrBlind says that the planted violation was not found, so the oracle proves nothing.
 var ErrBlind = errors.New("the oracle did not see the planted violation")
 
 // Files of a run's folder, beside those of the processes.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -76,12 +77,17 @@ violation is planted, and 3 shows that it is seen.`,
 	f.DurationVar(&o.Drain, "drain", 0, "how long open filings may take to end after that (default: 6m)")
 	f.Uint64Var(&o.Seed, "seed", 1, "what fixes the clicks and the faults")
 	f.Float64Var(&o.Rate, "rate", 20, "clicks a second")
-	f.Var(&choice{&o.Class, []string{"A", "B", "U", "C", "mixed"}}, "class", "what the simulated authorities offer against a lost answer")
+	f.Var(&classOrAll{choice{&o.Class, []string{"A", "B", "U", "C", "mixed"}}}, "class", "what the simulated authorities offer against a lost answer; mixed: one authority of each class")
 	f.Var(&choice{&o.Plant, []string{"lost", "twice"}}, "plant", "plant a violation, which must be seen")
 	f.StringVar(&o.Dir, "dir", "", "make the run's folder in this `directory`")
 	f.BoolVar(&o.Keep, "keep", false, "keep the run's folder even if nothing is wrong")
 	return cmd
 }
+
+// classOrAll is a class as other commands have it, or all of them.
+type classOrAll struct{ choice }
+
+func (c *classOrAll) Type() string { return strings.Join(c.allowed[:4], "|") }
 
 func (a *app) embeddedCommand() *cobra.Command {
 	var listen string
