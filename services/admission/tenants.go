@@ -86,7 +86,9 @@ func (t *tenants) get(name string, now time.Time) *tenant {
 		return known
 	}
 	if len(t.byName) >= t.most {
-		t.forget(t.used.Back().Value.(*tenant)) //nolint:forcetypeassert // the list holds nothing else
+		if oldest, ok := t.used.Back().Value.(*tenant); ok { // the list holds nothing else
+			t.forget(oldest)
+		}
 	}
 	fresh := &tenant{name: name, tokens: t.burst, at: now}
 	fresh.used = t.used.PushFront(fresh)
