@@ -35,7 +35,7 @@ const (
 	TakeThenReject
 	// FileSilently files it and answers nothing: the answer is lost.
 	FileSilently
-	// AcceptSlowly files it and says so, when half of the sender's time is over.
+	// AcceptSlowly files it and says so, when three quarters of the sender's time are over.
 	AcceptSlowly
 	// ForeignFirst: somebody else filed another return for the period before.
 	ForeignFirst
@@ -149,7 +149,7 @@ func (b *Bureau) Submit(ctx context.Context, f authority.Filing) authority.Outco
 		<-ctx.Done()
 		return authority.Outcome{Kind: authority.Unknown, Cause: "timeout"}
 	case AcceptSlowly:
-		time.Sleep(b.Numbers.HTTPTimeout / 2)
+		time.Sleep(b.Numbers.HTTPTimeout * 3 / 4)
 		return b.file(f)
 	case TurnAway:
 		return authority.Outcome{Kind: authority.Busy, Cause: "throttled", RetryAfter: 2 * time.Second}

@@ -3,7 +3,7 @@ package submit
 import (
 	"errors"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -184,18 +184,33 @@ func TestGridTwoOwners(t *testing.T) {
 			second.end()
 		})
 	})
+	// The second has decided, but its claim lands when the first one's request is out.
+	t.Run("both claim", func(t *testing.T) {
+		forEachClass(t, all(filedOnce), func(t *testing.T, s *site) {
+			var comers atomic.Int32
+			s.at = func(_ *process, place string) {
+				if strings.HasPrefix(place, "before ") && strings.Contains(place, "Claimed") && comers.Add(1) == 1 {
+					time.Sleep(time.Second) // synthetic; a lock must not be held here
+				}
+			}
+			s.click(0, "100.00")
+			first, second := s.start(), s.start()
+			s.settle()
+			first.end()
+			second.end()
+			if n := strings.Count(s.story(), "Claimed"); n != 2 {
+				t.Errorf("%d claims, want two that compete: %s", n, s.story())
+			}
+		}, consumertest.AcceptSlowly)
+	})
 	// A process is held up at a place for an hour, far longer than W, and goes on.
 	heldUp := func(when, kind string) func(*testing.T, *site) {
 		return func(_ *testing.T, s *site) {
 			s.click(0, "100.00")
-			var held sync.Once
+			var comers atomic.Int32
 			s.at = func(_ *process, place string) {
-				if strings.HasPrefix(place, when+" ") && strings.Contains(place, kind) {
-					first := false
-					held.Do(func() { first = true })
-					if first {
-						time.Sleep(time.Hour) // synthetic
-					}
+				if strings.HasPrefix(place, when+" ") && strings.Contains(place, kind) && comers.Add(1) == 1 {
+					time.Sleep(time.Hour) // synthetic
 				}
 			}
 			first := s.start()
@@ -357,8 +372,8 @@ func TestGridDuplicateThatIsNotOurs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, filing.ClassU, consumertest.ForeignFirst)
 		oneLife(t, s)
-		if c := s.folded(); c.Phase != filing.PhaseQuarantined || s.bureau.Filed() != 1 || s.bureau.Requests() != 1 {
-			t.Errorf("ended %s with %d filed by %d requests", c.Phase, s.bureau.Filed(), s.bureau.Requests())
+		if c := s.folded(); c.Phase != filing.PhaseQuarantined || s.bureau.Filed() != 1 || s.bureau.Requests() != 1 || s.bureau.Queries() != 1 {
+			t.Errorf("ended %s with %d filed by %d requests, %d queries", c.Phase, s.bureau.Filed(), s.bureau.Requests(), s.bureau.Queries())
 		}
 	})
 }
@@ -411,7 +426,7 @@ func TestGridClassAWindowEnded(t *testing.T) {
 // Step 22: the old owner is usually alive and about to record its result; the new
 // one first leaves its attempt alone.
 func TestGridRebalanceInMidFlight(t *testing.T) {
-	forEachClass(t, all(filedOnce), func(_ *testing.T, s *site) {
+	forEachClass(t, all(filedOnce), func(t *testing.T, s *site) {
 		s.click(0, "100.00")
 		old := s.start()
 		time.Sleep(s.bureau.Numbers.HTTPTimeout / 4) // synthetic: its request is out
@@ -419,6 +434,9 @@ func TestGridRebalanceInMidFlight(t *testing.T) {
 		s.settle()
 		old.end()
 		next.end()
+		if s.story() != "Registered Claimed Accepted" {
+			t.Errorf("the new owner meddled: %s", s.story())
+		}
 	}, consumertest.AcceptSlowly)
 }
 
