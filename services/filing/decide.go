@@ -80,8 +80,11 @@ type Situation struct {
 	// Ended: the attempt this worker sent itself is over, with an unknown outcome.
 	Ended int32
 
-	// Finding is what a query made after Settle said about the current attempt.
+	// Finding is what a query made after Settle said about attempt Asked. A finding
+	// about an attempt that is over says nothing about the current one. Asked 0
+	// stands for the current attempt.
 	Finding Finding
+	Asked   int32
 }
 
 // Step is what to do next.
@@ -186,6 +189,9 @@ func pause(unknowns int32, first time.Duration) time.Duration {
 func decideQuery(c Case, s Situation, since time.Duration) Step {
 	n := c.Claim.Attempt
 	settle := s.Terms.Settle()
+	if s.Asked != 0 && s.Asked != n {
+		s.Finding = FindingNone
+	}
 	switch {
 	case s.Finding == FindingForeign:
 		return quarantine(c, "the authority holds another return for this period")
@@ -206,10 +212,17 @@ func decideQuery(c Case, s Situation, since time.Duration) Step {
 
 // decidePending polls for the authority's decision (step 18).
 func decidePending(c Case, s Situation) Step {
-	if time.Duration(s.Now-c.Claim.ReadAt) >= s.Terms.Verdict {
+	since := time.Duration(s.Now - c.Claim.ReadAt)
+	if since >= s.Terms.Verdict {
 		return quarantine(c, "the authority took it and never decided")
 	}
-	return looking(StepQuery, c, s)
+	step := looking(StepQuery, c, s)
+	if unseen := s.Terms.Settle() - since; s.Terms.Lag > 0 && c.Claim.Attempt > 1 && unseen > 0 {
+		// Our reference is the same in every attempt: until this one is visible, a
+		// refusal may be that of an older one.
+		step.Clean, step.Wait = false, max(step.Wait, unseen)
+	}
+	return step
 }
 
 func quarantine(c Case, cause string) Step {
