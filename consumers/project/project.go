@@ -56,6 +56,8 @@ const (
 	lookEvery = 500 * time.Millisecond
 	// retryPause is the pause after the view did not answer.
 	retryPause = 200 * time.Millisecond
+	// mostAwake is how many rows are unpacked at a time while much is read.
+	mostAwake = 4096
 	// batchesAhead is how many batches are read ahead of the fold.
 	batchesAhead = 4
 )
@@ -174,6 +176,9 @@ func (j *projector) fold(records []eventlog.Record) error {
 			return err
 		}
 	}
+	if len(j.table.awake) > mostAwake {
+		j.table.settle()
+	}
 	return nil
 }
 
@@ -199,6 +204,7 @@ func (j *projector) flush(ctx context.Context) error {
 		if err := j.apply(ctx, b); err != nil {
 			return err
 		}
+		j.table.settle()
 	}
 	crashpoint.At("project/before-commit")
 	j.p.Commit(eventlog.TopicSubmitted, j.table.submitted)
@@ -265,6 +271,7 @@ func (j *projector) rebuildOnce(ctx context.Context) error {
 			return err
 		}
 		mark = done.Mark
+		j.table.settle()
 		crashpoint.At("project/rebuild-written")
 	}
 	crashpoint.At("project/rebuild-complete")
