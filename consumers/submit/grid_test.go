@@ -222,6 +222,30 @@ func TestGridTwoOwners(t *testing.T) {
 			second.end()
 		}
 	}
+	// Step 14: it goes on while the other one waits for W, and must not send any more:
+	// what it sent now would be filed after the other one's query.
+	t.Run("one held up past its start deadline", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			s := newSite(t, filing.ClassB, consumertest.FileLate)
+			var comers atomic.Int32
+			s.at = func(_ *process, place string) {
+				if strings.HasPrefix(place, "after ") && strings.Contains(place, "Claimed") && comers.Add(1) == 1 {
+					time.Sleep(s.bureau.Numbers.Settle() - 10*time.Second) // synthetic
+				}
+			}
+			s.click(0, "100.00")
+			first := s.start()
+			time.Sleep(time.Second) // synthetic: it is held up
+			second := s.start()
+			c := s.settle()
+			first.end()
+			second.end()
+			if c.Phase != filing.PhaseAccepted || s.bureau.Filed() != 1 || s.bureau.Requests() != 1 {
+				t.Errorf("ended %s with %d filed by %d requests: %s", c.Phase, s.bureau.Filed(), s.bureau.Requests(), s.story())
+			}
+		})
+	})
 	t.Run("one held up before its claim", func(t *testing.T) {
 		forEachClass(t, all(filedOnce), heldUp("before", "Claimed"))
 	})
