@@ -95,22 +95,21 @@ func TestALastingLoadIsMetInOneJump(t *testing.T) {
 
 func TestASteadyLoadWithNoiseDoesNotOscillate(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		rate := rapid.Float64Range(30, 700).Draw(t, "rate")
-		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+	for seed, rate := range []float64{3, 10, 31, 47, 60, 99, 130, 200, 333, 500, 700} {
+		r := rand.New(rand.NewPCG(uint64(seed), 0))
 		g := newGroup(usual())
 		noise := func() float64 { return max(0, math.Round(rate+math.Sqrt(rate)*r.NormFloat64())) }
 		for range 300 {
 			g.tick(noise())
 		}
 		settled := g.actions
-		for range 1800 {
+		for range 900 {
 			g.tick(noise())
 		}
-		if g.actions-settled > 4 {
-			t.Fatalf("%d changes in 30 minutes of %.0f/s", g.actions-settled, rate)
+		if g.actions-settled > 2 {
+			t.Errorf("%d changes in 15 minutes of %.0f/s", g.actions-settled, rate)
 		}
-	})
+	}
 }
 
 // world draws a configuration and a history, and returns the group after it.
