@@ -108,6 +108,7 @@ type visit struct {
 	release func(authority.Outcome, time.Duration)
 	ended   int32
 	finding filing.Finding
+	asked   int32 // the attempt that finding is about
 }
 
 func (h *Handler) visit(sub *springtidev1.Submission) (*visit, error) {
@@ -164,7 +165,7 @@ func (v *visit) situation() filing.Situation {
 	s := filing.Situation{
 		Now: v.cfg.Clock(), LogNow: v.cfg.Replica.LogTime(), Terms: v.terms,
 		Position: v.sub.GetPosition(), Reopen: v.sub.GetReopen(),
-		Token: v.token, ClaimStarted: v.started, Ended: v.ended, Finding: v.finding,
+		Token: v.token, ClaimStarted: v.started, Ended: v.ended, Finding: v.finding, Asked: v.asked,
 	}
 	if v.token != (filing.Token{}) && !v.cfg.Fresh() {
 		s.Held, s.HeldCause = time.Second, "generation_lost"
@@ -342,12 +343,12 @@ func (v *visit) query(ctx context.Context, step filing.Step) (done bool, err err
 		}
 	case authority.Absent:
 		if !pending {
-			v.finding = filing.FindingAbsent
+			v.finding, v.asked = filing.FindingAbsent, step.Attempt
 			return false, nil
 		}
 	case authority.Foreign:
 		if !pending {
-			v.finding = filing.FindingForeign
+			v.finding, v.asked = filing.FindingForeign, step.Attempt
 			return false, nil
 		}
 	}

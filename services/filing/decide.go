@@ -81,8 +81,7 @@ type Situation struct {
 	Ended int32
 
 	// Finding is what a query made after Settle said about attempt Asked. A finding
-	// about an attempt that is over says nothing about the current one. Asked 0
-	// stands for the current attempt.
+	// about an attempt that is over says nothing about the current one.
 	Finding Finding
 	Asked   int32
 }
@@ -189,7 +188,7 @@ func pause(unknowns int32, first time.Duration) time.Duration {
 func decideQuery(c Case, s Situation, since time.Duration) Step {
 	n := c.Claim.Attempt
 	settle := s.Terms.Settle()
-	if s.Asked != 0 && s.Asked != n {
+	if s.Asked != n {
 		s.Finding = FindingNone
 	}
 	switch {

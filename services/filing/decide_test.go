@@ -231,7 +231,6 @@ func TestDecideAnUnknownOutcomeClassesBAndU(t *testing.T) {
 				{"too early to ask, for its owner as well", claimedCase(2, 0), with(s, func(s *Situation) { s.Ended = 2 }), Step{Kind: StepWait, Attempt: 2, Wait: 122 * time.Second}},
 				{"settled: ask", claimedCase(2, 122*time.Second), s, Step{Kind: StepQuery, Attempt: 2, Clean: true}},
 				{"asked, nothing there: the next attempt", claimedCase(2, 122*time.Second), with(s, found(FindingAbsent, 2)), absent},
-				{"a finding about the current attempt by default", claimedCase(2, 122*time.Second), with(s, found(FindingAbsent, 0)), absent},
 				{
 					"asked about an older attempt: says nothing about this one", claimedCase(2, 122*time.Second), with(s, found(FindingAbsent, 1)),
 					Step{Kind: StepQuery, Attempt: 2, Clean: true},
