@@ -402,6 +402,9 @@ func (m *model) situation(w *world, i int, position int64) (Case, Situation) {
 		Position: position, Reopen: w.second == recReopened && position > 0,
 		Finding: a.finding, Asked: int32(a.asked),
 	}
+	if m.p.looseFinding {
+		s.Asked = c.Claim.Attempt
+	}
 	if a.v.late {
 		s.LogNow = s.LogNow.Add(m.terms.Window - m.terms.Life())
 	}
