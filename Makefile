@@ -32,8 +32,8 @@ test-short: ## The quick tests, embedded servers only
 	go test -short ./...
 
 .PHONY: bench chaos
-bench: ## Benchmarks, on embedded and on real servers
-	.ci/with-services go test -run '^$$' -bench . -benchmem -timeout 30m ./...
+bench: ## One table: acknowledgements, filings/s, processor time, on embedded and real servers
+	.ci/with-services go test -run '^$$' -bench '^BenchmarkSystem$$' -benchtime 1x -timeout 15m ./cmd/internal/e2e
 chaos: build ## Kill everything while clients file (CHAOS='--duration 10m --seed 1')
 	@test -e .services/kafka/libs/stamp || { .ci/services up; .ci/services down; }
 	bin/springtide chaos $(CHAOS)

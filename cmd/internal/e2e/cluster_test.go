@@ -103,9 +103,11 @@ type cluster struct {
 	dir    string
 	sim    *process
 	simURL string
-	tenant string
-	key    string
-	count  int
+	// slowURL is a second authority, where there is one.
+	slowURL string
+	tenant  string
+	key     string
+	count   int
 }
 
 // startCluster starts a simulated authority and makes a key for a tenant that no
