@@ -20,6 +20,7 @@ func TestConcurrentClicksAreOneFiling(t *testing.T) {
 		keys, clicks = 1000, 100
 	}
 	s := startTestSite(t, 4, func(o *cli.DevOptions) {
+		o.Admission.MinBacklog = 1e6 // a refusal is not what this is about
 		o.Admission.TenantRate, o.Admission.TenantBurst, o.Admission.TenantBacklog = 1e6, 1e6, 1e6
 	})
 	returns := firmOf(t, 7, keys)
@@ -57,6 +58,7 @@ func TestConcurrentClicksAreOneFiling(t *testing.T) {
 	}
 	took := time.Since(began)
 	s.await(ids, inState(springtidev1.FilingState_FILING_STATE_ACCEPTED))
+	s.idle() // no click is still on its way
 	s.wantOnce(ids)
 	if r := s.sweep(); !r.Clean() || r.Matched != int64(keys) || r.Accepted != int64(keys) {
 		t.Errorf("sweep: %+v", r)

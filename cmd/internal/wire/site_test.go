@@ -20,6 +20,7 @@ import (
 	"springtide/cmd/internal/cli"
 	"springtide/consumers/sweep"
 	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/eventlog"
 	"springtide/services/filing"
 	"springtide/services/forms/sample"
 )
@@ -29,7 +30,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // full reports that tests run at the size of a release rather than of every commit.
 func full() bool { return os.Getenv("SPRINGTIDE_E2E_FULL") == "1" }
 
-const patience = 2 * time.Minute
+const patience = 10 * time.Minute
 
 // A testSite is everything in one process, with clients.
 type testSite struct {
@@ -139,6 +140,25 @@ func (s *testSite) eventually(what string, holds func() bool) {
 			s.t.Fatalf("waited for %s", what)
 		}
 	}
+}
+
+// idle waits until both stages have worked off everything.
+func (s *testSite) idle() {
+	s.t.Helper()
+	s.eventually("the stages to be done", func() bool {
+		for group, topic := range map[string]string{"validate": eventlog.TopicSubmitted, "submit": eventlog.TopicValidated} {
+			lags, err := s.events.Lag(s.t.Context(), group, topic)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			for _, l := range lags {
+				if l.Behind() > 0 {
+					return false
+				}
+			}
+		}
+		return true
+	})
 }
 
 // A line of the authority's book.
