@@ -3,6 +3,7 @@ package simulate
 import (
 	"bytes"
 	"encoding/xml"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -35,7 +36,7 @@ func TestThePageStandsAlone(t *testing.T) {
 	start, end := strings.Index(text, "<svg"), strings.Index(text, "</svg>")
 	d := xml.NewDecoder(strings.NewReader(text[start : end+6]))
 	for {
-		if _, err := d.Token(); err == io.EOF {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			t.Fatalf("the chart is not well formed: %v", err)

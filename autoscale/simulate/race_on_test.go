@@ -2,5 +2,5 @@
 
 package simulate
 
-// raceDetector makes the model test search smaller scopes: it is some ten times slower then.
+// raceDetector keeps the simulations of whole days to builds without it.
 const raceDetector = true

@@ -3,6 +3,7 @@ package simulate
 import (
 	"bytes"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,9 @@ func TestClaims(t *testing.T) {
 	}
 	w := Defaults()
 	for _, name := range Names() {
+		if raceDetector && !slices.Contains([]string{"herd", "step", "spike", "outage"}, name) {
+			continue // there is no concurrency in here, and days take minutes
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			trace, _ := Named(name)
