@@ -56,6 +56,9 @@ func openCore(ctx context.Context, s *stack, o cli.Common, cfg coreConfig, tel *
 		return nil, err
 	}
 	s.onStop("kafka client", events.Close)
+	if err := checkPlacement(ctx, events); err != nil {
+		return nil, err
+	}
 	view, err := status.New(status.Config{Addrs: o.Redis, Partitions: events.Partitions(), ReadTimeout: cfg.readTimeout}, status.Deps{Log: o.Logger, Metrics: registry})
 	if err != nil {
 		return nil, err
@@ -70,6 +73,34 @@ func openCore(ctx context.Context, s *stack, o cli.Common, cfg coreConfig, tel *
 		return err
 	})
 	return &core{log: o.Logger, registry: registry, events: events, view: view, forms: catalogue}, nil
+}
+
+// checkPlacement refuses a log whose filings are not in the partitions where they
+// belong: somebody added partitions, and all that is known about a filing would
+// no longer be in one place. The counts of the topics alone do not show it when
+// all of them were grown alike. The oldest records are from before.
+func checkPlacement(ctx context.Context, events *eventlog.Log) error {
+	spans, err := events.Offsets(ctx, eventlog.TopicLedger)
+	if err != nil {
+		return fmt.Errorf("look at the ledger: %w", err)
+	}
+	for _, span := range spans {
+		if span.Start == span.End {
+			continue
+		}
+		r := events.Read(eventlog.TopicLedger, span.Partition, eventlog.FirstOffset)
+		records, err := r.Next(ctx)
+		if err := errors.Join(err, r.Close()); err != nil {
+			return fmt.Errorf("look at the ledger: %w", err)
+		}
+		for _, rec := range records {
+			if want := filing.ID(rec.Key).Partition(len(spans)); want != span.Partition {
+				return fmt.Errorf("%s: partition %d holds a filing that belongs to partition %d of %d: partitions were added, or another "+
+					"installation writes here; restore the topics as they were", eventlog.TopicLedger, span.Partition, want, len(spans))
+			}
+		}
+	}
+	return nil
 }
 
 // routeAuthorities makes the connector of each --authority flag.
