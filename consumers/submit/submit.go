@@ -352,7 +352,17 @@ func (v *visit) query(ctx context.Context, step filing.Step) (done bool, err err
 			return false, nil
 		}
 	}
-	return true, v.park(ctx, v.terms.Poll)
+	return true, v.park(ctx, v.nextLook())
+}
+
+// longestLook is the longest pause between two looks at something undecided.
+const longestLook = 5 * time.Minute
+
+// nextLook is how long to wait before asking again: the longer it has gone
+// unanswered, the longer, so that an authority that is down for a day costs little.
+func (v *visit) nextLook() time.Duration {
+	since := time.Duration(v.cfg.Clock() - v.cfg.Replica.Case(v.id).Claim.ReadAt)
+	return min(max(v.terms.Poll, since/10), max(longestLook, v.terms.Poll))
 }
 
 // conclude records what the decision reached by itself.

@@ -30,7 +30,9 @@ type Config struct {
 
 // DefaultTerms are cautious terms for a bureau that can be queried by reference:
 // class B, a request that lost its connection takes effect within 30 s or never,
-// and a query may overlook a filing for 30 s.
+// and a query may overlook a filing for 30 s. A bureau that is down for hours is
+// waited for: a person is asked only after a day without an answer, or after
+// thirty sends in vain.
 func DefaultTerms() filing.Terms {
 	return filing.Terms{
 		Class:         filing.ClassB,
@@ -40,8 +42,8 @@ func DefaultTerms() filing.Terms {
 		Lag:           30 * time.Second,
 		Margin:        5 * time.Second,
 		Window:        24 * time.Hour,
-		MaxUnknown:    5,
-		MaxWait:       30 * time.Minute,
+		MaxUnknown:    30,
+		MaxWait:       24 * time.Hour,
 		Poll:          5 * time.Second,
 		Verdict:       24 * time.Hour,
 	}
