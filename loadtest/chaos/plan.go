@@ -114,7 +114,7 @@ func groupOf(target string) string {
 // add adds a fault, unless its target is to be spared.
 func (p *planner) add(f Fault) {
 	group := groupOf(f.Target)
-	costly := f.Kind == Kill || f.Kind == Restart || (f.Kind == Pause && f.For > 2*time.Second) || (f.Kind == Network && f.Link == linkKafka)
+	costly := f.Kind == Kill || (f.Kind == Pause && f.For > 2*time.Second) || (f.Kind == Network && f.Link == linkKafka)
 	if group != "" && costly && !f.Measured {
 		if f.At > p.whole || (!p.wild && f.At < p.rest[group]) {
 			return
@@ -218,7 +218,7 @@ func (p *planner) victim() string {
 // disturb adds a fault that does not kill; it is over by to. long allows it to outlast the session time-out.
 func (p *planner) disturb(at, to time.Duration, long bool) {
 	lasts := min(p.between(1500*time.Millisecond, 7*time.Second), max(time.Second, to-at))
-	long = long && p.dice.IntN(3) == 0
+	long = long && p.dice.IntN(2) == 0
 	f := Fault{At: at, For: lasts}
 	switch n := p.dice.IntN(100); {
 	case n < 45:

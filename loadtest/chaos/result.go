@@ -70,13 +70,13 @@ type Result struct {
 	Refusals map[string]int `json:"refusals,omitempty"`
 	// Exits are processes that ended though nobody had ordered it.
 	Exits []Exit `json:"exits,omitempty"`
-	// Findings are the violations, at most mostFindings of them.
+	// Findings are the violations, at most mostFindings of each kind.
 	Findings []verdict.Finding `json:"findings,omitempty"`
 	// Dir holds the evidence, if it was kept.
 	Dir string `json:"dir,omitempty"`
 }
 
-const mostFindings = 50
+const mostFindings = 20
 
 // Broken reports a violation of the promise.
 func (r Result) Broken() bool {
@@ -89,7 +89,12 @@ func (r *Result) judged(e verdict.Evidence, v verdict.Verdict) {
 	r.Accepted, r.Rejected, r.Invalid, r.Quarantined = v.Accepted, v.Rejected, v.Invalid, v.Quarantined
 	r.Lost, r.Twice, r.WronglyTold = v.Count(verdict.Lost), v.Count(verdict.Twice), v.Count(verdict.WronglyTold)
 	r.Altered, r.Stray, r.Unfinished = v.Count(verdict.Altered), v.Count(verdict.Stray), v.Count(verdict.Unfinished)
-	r.Findings = v.Findings[:min(len(v.Findings), mostFindings)]
+	shown := map[string]int{}
+	for _, f := range v.Findings {
+		if shown[f.Kind]++; shown[f.Kind] <= mostFindings {
+			r.Findings = append(r.Findings, f)
+		}
+	}
 	last := map[string]verdict.Told{}
 	for _, t := range e.Told {
 		if old, ok := last[t.Filing]; !ok || !t.At.Before(old.At) {
