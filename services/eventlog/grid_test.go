@@ -1,9 +1,11 @@
 package eventlog_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 
@@ -61,9 +63,13 @@ func refuses(t *testing.T, because string, change func(t *testing.T, c *kafka.Cl
 		}
 		closeLog(t, l)
 		change(t, admin(t, b), cfg.Prefix+eventlog.TopicLedger)
-		l, err = eventlog.Open(t.Context(), cfg)
-		if l != nil {
-			closeLog(t, l)
+		// The cluster answers before every broker knows of the change.
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		for err = nil; err == nil && ctx.Err() == nil; {
+			if l, err = eventlog.Open(ctx, cfg); l != nil {
+				closeLog(t, l)
+			}
 		}
 		if !errors.Is(err, eventlog.ErrUnfit) || !strings.Contains(err.Error(), because) {
 			t.Errorf("error %v, want ErrUnfit and %q", err, because)

@@ -82,7 +82,7 @@ func TestOverloadIsRefusedBeforeTheAcknowledgementAndNeverAfter(t *testing.T) {
 			during++
 		}
 	}
-	if refused == 0 || len(acked) == 0 {
+	if len(acked) == 0 || full() && refused == 0 { // a few seconds on a busy machine may be no overload at all
 		t.Errorf("%d refused, %d acknowledged: want some of both", refused, len(acked))
 	}
 	acked = append(acked, warm...)
