@@ -7,5 +7,7 @@
 //
 // The tests use what is there: SPRINGTIDE_TEST_KAFKA and SPRINGTIDE_TEST_REDIS
 // name real servers, SPRINGTIDE_E2E_FULL=1 files a thousand returns where fewer
-// do otherwise and wipes the whole Redis, so give it one of its own.
+// do otherwise and wipes the whole Redis, so give it one of its own. A Kafka that
+// already holds a hundred thousand filings (the benchmark leaves tens of
+// thousands) makes every wiped view take long to write anew: start from a fresh one.
 package e2e
