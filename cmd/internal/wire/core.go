@@ -80,7 +80,7 @@ func openCore(ctx context.Context, s *stack, o cli.Common, cfg coreConfig, tel *
 // no longer be in one place. The counts of the topics alone do not show it when
 // all of them were grown alike. The oldest records are from before.
 func checkPlacement(ctx context.Context, events *eventlog.Log) error {
-	spans, err := events.Offsets(ctx, eventlog.TopicLedger)
+	spans, err := ledgerSpans(ctx, events)
 	if err != nil {
 		return fmt.Errorf("look at the ledger: %w", err)
 	}
@@ -101,6 +101,26 @@ func checkPlacement(ctx context.Context, events *eventlog.Log) error {
 		}
 	}
 	return nil
+}
+
+// leaderPatience is how long topics that were just created may be without leaders.
+const leaderPatience = 30 * time.Second
+
+// ledgerSpans are the bounds of the ledger's partitions, as soon as all of them have a leader.
+func ledgerSpans(ctx context.Context, events *eventlog.Log) ([]eventlog.PartitionOffsets, error) {
+	ctx, cancel := context.WithTimeout(ctx, leaderPatience)
+	defer cancel()
+	for {
+		spans, err := events.Offsets(ctx, eventlog.TopicLedger)
+		if err == nil {
+			return spans, nil
+		}
+		select {
+		case <-time.After(250 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // routeAuthorities makes the connector of each --authority flag.
