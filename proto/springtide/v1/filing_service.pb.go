@@ -8,6 +8,7 @@ package springtidev1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -2613,7 +2614,7 @@ var File_springtide_v1_filing_service_proto protoreflect.FileDescriptor
 
 const file_springtide_v1_filing_service_proto_rawDesc = "" +
 	"\n" +
-	"\"springtide/v1/filing_service.proto\x12\rspringtide.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aspringtide/v1/filing.proto\x1a\x1aspringtide/v1/return.proto\"u\n" +
+	"\"springtide/v1/filing_service.proto\x12\rspringtide.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aspringtide/v1/filing.proto\x1a\x1aspringtide/v1/return.proto\"u\n" +
 	"\x13SubmitFilingRequest\x125\n" +
 	"\x06return\x18\x01 \x01(\v2\x15.springtide.v1.ReturnB\x06\xbaH\x03\xc8\x01\x01R\x06return\x12'\n" +
 	"\n" +
@@ -2785,29 +2786,31 @@ const file_springtide_v1_filing_service_proto_rawDesc = "" +
 	"\x10period_end_month\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18\aR\x0eperiodEndMonth\"\x7f\n" +
 	"\x14SubmitDraftsResponse\x120\n" +
 	"\x05batch\x18\x01 \x01(\v2\x1a.springtide.v1.FilingBatchR\x05batch\x125\n" +
-	"\aresults\x18\x02 \x03(\v2\x1b.springtide.v1.SubmitResultR\aresults2\xa9\r\n" +
-	"\rFilingService\x12W\n" +
-	"\fSubmitFiling\x12\".springtide.v1.SubmitFilingRequest\x1a#.springtide.v1.SubmitFilingResponse\x12f\n" +
-	"\x11SubmitFilingBatch\x12'.springtide.v1.SubmitFilingBatchRequest\x1a(.springtide.v1.SubmitFilingBatchResponse\x12N\n" +
-	"\tGetFiling\x12\x1f.springtide.v1.GetFilingRequest\x1a .springtide.v1.GetFilingResponse\x12`\n" +
-	"\x0fBatchGetFilings\x12%.springtide.v1.BatchGetFilingsRequest\x1a&.springtide.v1.BatchGetFilingsResponse\x12T\n" +
-	"\vListFilings\x12!.springtide.v1.ListFilingsRequest\x1a\".springtide.v1.ListFilingsResponse\x12Y\n" +
-	"\fWatchFilings\x12\".springtide.v1.WatchFilingsRequest\x1a#.springtide.v1.WatchFilingsResponse0\x01\x12W\n" +
-	"\fCancelFiling\x12\".springtide.v1.CancelFilingRequest\x1a#.springtide.v1.CancelFilingResponse\x12T\n" +
-	"\vRetryFiling\x12!.springtide.v1.RetryFilingRequest\x1a\".springtide.v1.RetryFilingResponse\x12T\n" +
-	"\vCheckFiling\x12!.springtide.v1.CheckFilingRequest\x1a\".springtide.v1.CheckFilingResponse\x12]\n" +
-	"\x0eGetFilingBatch\x12$.springtide.v1.GetFilingBatchRequest\x1a%.springtide.v1.GetFilingBatchResponse\x12f\n" +
-	"\x11ListFilingBatches\x12'.springtide.v1.ListFilingBatchesRequest\x1a(.springtide.v1.ListFilingBatchesResponse\x12Q\n" +
+	"\aresults\x18\x02 \x03(\v2\x1b.springtide.v1.SubmitResultR\aresults2\xc4\x11\n" +
+	"\rFilingService\x12o\n" +
+	"\fSubmitFiling\x12\".springtide.v1.SubmitFilingRequest\x1a#.springtide.v1.SubmitFilingResponse\"\x16\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/v1/filings\x12\x84\x01\n" +
+	"\x11SubmitFilingBatch\x12'.springtide.v1.SubmitFilingBatchRequest\x1a(.springtide.v1.SubmitFilingBatchResponse\"\x1c\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/filingBatches\x12o\n" +
+	"\tGetFiling\x12\x1f.springtide.v1.GetFilingRequest\x1a .springtide.v1.GetFilingResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/filings/{filing_id}\x12\x81\x01\n" +
+	"\x0fBatchGetFilings\x12%.springtide.v1.BatchGetFilingsRequest\x1a&.springtide.v1.BatchGetFilingsResponse\"\x1f\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/v1/filings:batchGet\x12i\n" +
+	"\vListFilings\x12!.springtide.v1.ListFilingsRequest\x1a\".springtide.v1.ListFilingsResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\v/v1/filings\x12Y\n" +
+	"\fWatchFilings\x12\".springtide.v1.WatchFilingsRequest\x1a#.springtide.v1.WatchFilingsResponse0\x01\x12\x7f\n" +
+	"\fCancelFiling\x12\".springtide.v1.CancelFilingRequest\x1a#.springtide.v1.CancelFilingResponse\"&\x82\xd3\xe4\x93\x02 \"\x1e/v1/filings/{filing_id}:cancel\x12{\n" +
+	"\vRetryFiling\x12!.springtide.v1.RetryFilingRequest\x1a\".springtide.v1.RetryFilingResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x1d/v1/filings/{filing_id}:retry\x12r\n" +
+	"\vCheckFiling\x12!.springtide.v1.CheckFilingRequest\x1a\".springtide.v1.CheckFilingResponse\"\x1c\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/filings:check\x12\x83\x01\n" +
+	"\x0eGetFilingBatch\x12$.springtide.v1.GetFilingBatchRequest\x1a%.springtide.v1.GetFilingBatchResponse\"$\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/filingBatches/{batch_id}\x12\x81\x01\n" +
+	"\x11ListFilingBatches\x12'.springtide.v1.ListFilingBatchesRequest\x1a(.springtide.v1.ListFilingBatchesResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/filingBatches\x12z\n" +
 	"\n" +
-	"GetReceipt\x12 .springtide.v1.GetReceiptRequest\x1a!.springtide.v1.GetReceiptResponse\x12N\n" +
-	"\tListForms\x12\x1f.springtide.v1.ListFormsRequest\x1a .springtide.v1.ListFormsResponse\x12H\n" +
-	"\aGetForm\x12\x1d.springtide.v1.GetFormRequest\x1a\x1e.springtide.v1.GetFormResponse\x12i\n" +
-	"\x12ListMissingFilings\x12(.springtide.v1.ListMissingFilingsRequest\x1a).springtide.v1.ListMissingFilingsResponse\x12N\n" +
-	"\tSaveDraft\x12\x1f.springtide.v1.SaveDraftRequest\x1a .springtide.v1.SaveDraftResponse\x12Q\n" +
+	"GetReceipt\x12 .springtide.v1.GetReceiptRequest\x1a!.springtide.v1.GetReceiptResponse\"'\x82\xd3\xe4\x93\x02!\x12\x1f/v1/filings/{filing_id}/receipt\x12a\n" +
+	"\tListForms\x12\x1f.springtide.v1.ListFormsRequest\x1a .springtide.v1.ListFormsResponse\"\x11\x82\xd3\xe4\x93\x02\v\x12\t/v1/forms\x12b\n" +
+	"\aGetForm\x12\x1d.springtide.v1.GetFormRequest\x1a\x1e.springtide.v1.GetFormResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/forms/{form}\x12\x85\x01\n" +
+	"\x12ListMissingFilings\x12(.springtide.v1.ListMissingFilingsRequest\x1a).springtide.v1.ListMissingFilingsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/missingFilings\x12e\n" +
+	"\tSaveDraft\x12\x1f.springtide.v1.SaveDraftRequest\x1a .springtide.v1.SaveDraftResponse\"\x15\x82\xd3\xe4\x93\x02\x0f:\x01*\x1a\n" +
+	"/v1/drafts\x12e\n" +
 	"\n" +
-	"ListDrafts\x12 .springtide.v1.ListDraftsRequest\x1a!.springtide.v1.ListDraftsResponse\x12T\n" +
-	"\vDeleteDraft\x12!.springtide.v1.DeleteDraftRequest\x1a\".springtide.v1.DeleteDraftResponse\x12W\n" +
-	"\fSubmitDrafts\x12\".springtide.v1.SubmitDraftsRequest\x1a#.springtide.v1.SubmitDraftsResponseB-Z+springtide/proto/springtide/v1;springtidev1b\x06proto3"
+	"ListDrafts\x12 .springtide.v1.ListDraftsRequest\x1a!.springtide.v1.ListDraftsResponse\"\x12\x82\xd3\xe4\x93\x02\f\x12\n" +
+	"/v1/drafts\x12t\n" +
+	"\vDeleteDraft\x12!.springtide.v1.DeleteDraftRequest\x1a\".springtide.v1.DeleteDraftResponse\"\x1e\x82\xd3\xe4\x93\x02\x18*\x16/v1/drafts/{filing_id}\x12u\n" +
+	"\fSubmitDrafts\x12\".springtide.v1.SubmitDraftsRequest\x1a#.springtide.v1.SubmitDraftsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/drafts:submitB-Z+springtide/proto/springtide/v1;springtidev1b\x06proto3"
 
 var (
 	file_springtide_v1_filing_service_proto_rawDescOnce sync.Once

@@ -8,6 +8,7 @@ package springtidev1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -1517,7 +1518,7 @@ var File_springtide_v1_operations_service_proto protoreflect.FileDescriptor
 
 const file_springtide_v1_operations_service_proto_rawDesc = "" +
 	"\n" +
-	"&springtide/v1/operations_service.proto\x12\rspringtide.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aspringtide/v1/filing.proto\"\x14\n" +
+	"&springtide/v1/operations_service.proto\x12\rspringtide.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aspringtide/v1/filing.proto\"\x14\n" +
 	"\x12GetOverviewRequest\"J\n" +
 	"\x13GetOverviewResponse\x123\n" +
 	"\boverview\x18\x01 \x01(\v2\x17.springtide.v1.OverviewR\boverview\"\x16\n" +
@@ -1607,20 +1608,20 @@ const file_springtide_v1_operations_service_proto_rawDesc = "" +
 	"Resolution\x12\x1a\n" +
 	"\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10RESOLUTION_FILED\x10\x01\x12\x18\n" +
-	"\x14RESOLUTION_NOT_FILED\x10\x022\x8c\t\n" +
-	"\x11OperationsService\x12T\n" +
-	"\vGetOverview\x12!.springtide.v1.GetOverviewRequest\x1a\".springtide.v1.GetOverviewResponse\x12\\\n" +
-	"\rWatchOverview\x12#.springtide.v1.WatchOverviewRequest\x1a$.springtide.v1.WatchOverviewResponse0\x01\x12`\n" +
-	"\x0fListAuthorities\x12%.springtide.v1.ListAuthoritiesRequest\x1a&.springtide.v1.ListAuthoritiesResponse\x12]\n" +
-	"\x0ePauseAuthority\x12$.springtide.v1.PauseAuthorityRequest\x1a%.springtide.v1.PauseAuthorityResponse\x12`\n" +
-	"\x0fResumeAuthority\x12%.springtide.v1.ResumeAuthorityRequest\x1a&.springtide.v1.ResumeAuthorityResponse\x12W\n" +
-	"\fListFailures\x12\".springtide.v1.ListFailuresRequest\x1a#.springtide.v1.ListFailuresResponse\x12Z\n" +
-	"\rRetryFailures\x12#.springtide.v1.RetryFailuresRequest\x1a$.springtide.v1.RetryFailuresResponse\x12]\n" +
-	"\x0eListTopTenants\x12$.springtide.v1.ListTopTenantsRequest\x1a%.springtide.v1.ListTopTenantsResponse\x12`\n" +
-	"\x0fListDeadLetters\x12%.springtide.v1.ListDeadLettersRequest\x1a&.springtide.v1.ListDeadLettersResponse\x12c\n" +
-	"\x10ReplayDeadLetter\x12&.springtide.v1.ReplayDeadLetterRequest\x1a'.springtide.v1.ReplayDeadLetterResponse\x12]\n" +
-	"\x0eListQuarantine\x12$.springtide.v1.ListQuarantineRequest\x1a%.springtide.v1.ListQuarantineResponse\x12f\n" +
-	"\x11ResolveQuarantine\x12'.springtide.v1.ResolveQuarantineRequest\x1a(.springtide.v1.ResolveQuarantineResponseB-Z+springtide/proto/springtide/v1;springtidev1b\x06proto3"
+	"\x14RESOLUTION_NOT_FILED\x10\x022\xf8\f\n" +
+	"\x11OperationsService\x12u\n" +
+	"\vGetOverview\x12!.springtide.v1.GetOverviewRequest\x1a\".springtide.v1.GetOverviewResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/operations/overview\x12\\\n" +
+	"\rWatchOverview\x12#.springtide.v1.WatchOverviewRequest\x1a$.springtide.v1.WatchOverviewResponse0\x01\x12\x84\x01\n" +
+	"\x0fListAuthorities\x12%.springtide.v1.ListAuthoritiesRequest\x1a&.springtide.v1.ListAuthoritiesResponse\"\"\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/operations/authorities\x12\x96\x01\n" +
+	"\x0ePauseAuthority\x12$.springtide.v1.PauseAuthorityRequest\x1a%.springtide.v1.PauseAuthorityResponse\"7\x82\xd3\xe4\x93\x021:\x01*\",/v1/operations/authorities/{authority}:pause\x12\x9a\x01\n" +
+	"\x0fResumeAuthority\x12%.springtide.v1.ResumeAuthorityRequest\x1a&.springtide.v1.ResumeAuthorityResponse\"8\x82\xd3\xe4\x93\x022:\x01*\"-/v1/operations/authorities/{authority}:resume\x12x\n" +
+	"\fListFailures\x12\".springtide.v1.ListFailuresRequest\x1a#.springtide.v1.ListFailuresResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/operations/failures\x12\x84\x01\n" +
+	"\rRetryFailures\x12#.springtide.v1.RetryFailuresRequest\x1a$.springtide.v1.RetryFailuresResponse\"(\x82\xd3\xe4\x93\x02\":\x01*\"\x1d/v1/operations/failures:retry\x12\x80\x01\n" +
+	"\x0eListTopTenants\x12$.springtide.v1.ListTopTenantsRequest\x1a%.springtide.v1.ListTopTenantsResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/operations/topTenants\x12\x84\x01\n" +
+	"\x0fListDeadLetters\x12%.springtide.v1.ListDeadLettersRequest\x1a&.springtide.v1.ListDeadLettersResponse\"\"\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/operations/deadLetters\x12\x9f\x01\n" +
+	"\x10ReplayDeadLetter\x12&.springtide.v1.ReplayDeadLetterRequest\x1a'.springtide.v1.ReplayDeadLetterResponse\":\x82\xd3\xe4\x93\x024\"2/v1/operations/deadLetters/{dead_letter_id}:replay\x12\x80\x01\n" +
+	"\x0eListQuarantine\x12$.springtide.v1.ListQuarantineRequest\x1a%.springtide.v1.ListQuarantineResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/operations/quarantine\x12\xa0\x01\n" +
+	"\x11ResolveQuarantine\x12'.springtide.v1.ResolveQuarantineRequest\x1a(.springtide.v1.ResolveQuarantineResponse\"8\x82\xd3\xe4\x93\x022:\x01*\"-/v1/operations/quarantine/{filing_id}:resolveB-Z+springtide/proto/springtide/v1;springtidev1b\x06proto3"
 
 var (
 	file_springtide_v1_operations_service_proto_rawDescOnce sync.Once
