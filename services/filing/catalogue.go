@@ -32,6 +32,21 @@ func accessProblems() []Problem {
 			"请核对纳税人识别号，或联系管理员把该纳税人加入密钥的授权范围。",
 			"Check the taxpayer's number, or ask your administrator to add the taxpayer to the key.",
 		},
+		{
+			ReasonSessionExpired, CategoryUnauthenticated,
+			"登录已过期。", "The session has ended.",
+			"请重新登录。", "Sign in again.",
+		},
+		{
+			ReasonCodeInvalid, CategoryUnauthenticated,
+			"登录链接无效，或已经使用过。", "The sign-in link is not valid, or was used before.",
+			"请用 API 密钥登录。", "Sign in with the API key.",
+		},
+		{
+			ReasonCrossOrigin, CategoryPermission,
+			"请求来自其他网站，已拒绝。", "The request came from another site and was refused.",
+			"请直接在本网站操作。", "Do it from this site's own pages.",
+		},
 	}
 }
 
@@ -47,6 +62,11 @@ func requestProblems() []Problem {
 			ReasonRequestMalformed, CategoryInvalid,
 			"请求内容无法解析。", "The request cannot be read.",
 			"请使用与服务端一致的接口定义重新生成请求。", "Build it from the published interface definition.",
+		},
+		{
+			ReasonBodyTooLarge, CategoryInvalid,
+			"请求内容过大，最多 {max} 字节。", "The body is too large; at most {max} bytes are allowed.",
+			"请分成几次请求。", "Split the request.",
 		},
 		{
 			ReasonInvalidUTF8, CategoryInvalid,
@@ -267,6 +287,16 @@ func systemProblems() []Problem {
 			ReasonNotImplemented, CategoryUnimplemented,
 			"该功能尚未提供。", "This is not available yet.",
 			"请关注后续版本。", "Look out for a later release.",
+		},
+		{
+			ReasonRouteUnknown, CategoryNotFound,
+			"没有这个地址。", "There is nothing at this address.",
+			"全部接口见 /openapi.json。", "The document /openapi.json lists everything there is.",
+		},
+		{
+			ReasonMethodNotAllowed, CategoryInvalid,
+			"该地址不支持 {method} 方法。", "The method {method} is not allowed here.",
+			"各地址支持的方法见 /openapi.json。", "The document /openapi.json names the methods of each address.",
 		},
 		{
 			ReasonInternal, CategoryInternal,

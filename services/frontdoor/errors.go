@@ -49,8 +49,8 @@ func (r refusals) asError() error {
 	}
 }
 
-// codeOf is the one mapping from categories to gRPC codes.
-func codeOf(c filing.Category) codes.Code {
+// CodeOf is the one mapping from categories to gRPC codes.
+func CodeOf(c filing.Category) codes.Code {
 	switch c {
 	case filing.CategoryUnauthenticated:
 		return codes.Unauthenticated
@@ -138,7 +138,7 @@ func (d *door) statusOf(ctx context.Context, err error) *status.Status {
 			Subject: "tenant:" + identityOf(ctx).Tenant, Description: en,
 		}}})
 	}
-	s := status.New(codeOf(p.Category), en)
+	s := status.New(CodeOf(p.Category), en)
 	if full, err := s.WithDetails(details...); err == nil {
 		return full
 	}
@@ -206,7 +206,7 @@ func itemError(err error) *springtidev1.ItemError {
 	whole, fields := problems(err)
 	p := whole.Problem()
 	item := &springtidev1.ItemError{
-		Code: int32(codeOf(p.Category)), Reason: p.Reason, Field: whole.Field,
+		Code: int32(CodeOf(p.Category)), Reason: p.Reason, Field: whole.Field,
 		RetryAfterMs: retryAfter(whole).Milliseconds(),
 	}
 	zh, en := whole.Text()

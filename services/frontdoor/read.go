@@ -272,16 +272,24 @@ func (p *pause) wait(ctx context.Context) bool {
 	}
 }
 
+// validMonth says whether a text is a month, "2026-06".
+func validMonth(s string) bool {
+	_, err := time.Parse("2006-01", s)
+	return err == nil
+}
+
+func badMonth() *filing.Error {
+	return &filing.Error{Reason: filing.ReasonFieldInvalid, Field: "period_end_month", Args: filing.Args{"detail": "YYYY-MM"}}
+}
+
 // ListFilings lists a tenant's filings, newest first.
 func (s *filings) ListFilings(
 	ctx context.Context, req *springtidev1.ListFilingsRequest,
 ) (*springtidev1.ListFilingsResponse, error) {
 	who := identityOf(ctx)
 	var bad refusals
-	if m := req.GetPeriodEndMonth(); m != "" {
-		if _, err := time.Parse("2006-01", m); err != nil {
-			bad = append(bad, &filing.Error{Reason: filing.ReasonFieldInvalid, Field: "period_end_month", Args: filing.Args{"detail": "YYYY-MM"}})
-		}
+	if m := req.GetPeriodEndMonth(); m != "" && !validMonth(m) {
+		bad = append(bad, badMonth())
 	}
 	for i, state := range req.GetStates() {
 		if _, known := springtidev1.FilingState_name[int32(state)]; !known || state == 0 {

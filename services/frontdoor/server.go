@@ -65,7 +65,7 @@ type Config struct {
 	CatchUp time.Duration
 	// CancelWait is how long CancelFiling waits for its effect. 0: 5 s.
 	CancelWait time.Duration
-	// WatchEvery is how often a watch reads again without being told to. 0: 1 s.
+	// WatchEvery is how often a watch reads again without being told to: a notice may be lost. 0: 3 s.
 	WatchEvery time.Duration
 	// MaxConnectionAge makes clients connect again now and then, so that load spreads. 0: 10 min.
 	MaxConnectionAge time.Duration
@@ -88,7 +88,7 @@ func (c Config) withDefaults() Config {
 	orInt(&c.LookTimeout, 250*time.Millisecond)
 	orInt(&c.CatchUp, 2*time.Second)
 	orInt(&c.CancelWait, 5*time.Second)
-	orInt(&c.WatchEvery, time.Second)
+	orInt(&c.WatchEvery, 3*time.Second)
 	orInt(&c.MaxConnectionAge, 10*time.Minute)
 	orInt(&c.DrainTimeout, 20*time.Second)
 	return c
@@ -177,6 +177,7 @@ type Server struct {
 	door   *door
 	grpc   *grpc.Server
 	health *health.Server
+	local  *local
 }
 
 // New builds a server; Run serves.
@@ -202,9 +203,12 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		inFlight: semaphore.NewWeighted(cfg.MaxInFlight), bytes: semaphore.NewWeighted(cfg.MaxInFlightBytes),
 		watches: semaphore.NewWeighted(cfg.MaxWatches), draining: make(chan struct{}),
 	}
-	s := &Server{door: d, grpc: grpc.NewServer(d.options()...), health: health.NewServer()}
-	springtidev1.RegisterFilingServiceServer(s.grpc, &filings{door: d})
-	springtidev1.RegisterOperationsServiceServer(s.grpc, &operations{door: d})
+	filings, operations := &filings{door: d}, &operations{door: d}
+	s := &Server{
+		door: d, grpc: grpc.NewServer(d.options()...), health: health.NewServer(), local: newLocal(d, filings, operations),
+	}
+	springtidev1.RegisterFilingServiceServer(s.grpc, filings)
+	springtidev1.RegisterOperationsServiceServer(s.grpc, operations)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	if cfg.Reflection {
 		reflection.Register(s.grpc)
@@ -262,6 +266,7 @@ func (s *Server) drain() {
 	go func() {
 		defer close(done)
 		s.grpc.GracefulStop()
+		s.local.open.Wait() // they end when the drain begins
 	}()
 	hard := time.NewTimer(s.door.cfg.DrainTimeout)
 	defer hard.Stop()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -14,18 +15,28 @@ import (
 	"springtide/services/status"
 )
 
-// mostWatched bounds what one watch follows.
-const mostWatched = 500
+const (
+	// mostWatched bounds what one watch of ids or of a batch follows, and what is read at a time.
+	mostWatched = 500
+	// mostInPeriod bounds what one watch of a period follows.
+	mostInPeriod = 20_000
+	// restInPeriod is how many times longer a period, which is many pages, waits to be read again without being told to.
+	restInPeriod = 10
+)
 
 // A watch is one open WatchFilings call. It is owned by its handler's goroutine.
 type watch struct {
 	door   *door
 	who    keys.Identity
 	batch  string
+	month  string // the period ends in it
+	most   int
 	stream grpc.ServerStreamingServer[springtidev1.WatchFilingsResponse]
 	// sent is the newest version sent of each filing that is followed; accepted ones are done.
 	sent map[filing.ID]int64
 	done map[filing.ID]bool
+	// listedAt is when everything was last read.
+	listedAt time.Time
 }
 
 // WatchFilings sends the present state of each filing and then every change,
@@ -37,15 +48,19 @@ func (s *filings) WatchFilings(
 ) error {
 	ctx := stream.Context()
 	w := &watch{
-		door: s.door, who: identityOf(ctx), batch: req.GetBatchId(), stream: stream,
+		door: s.door, who: identityOf(ctx), batch: req.GetBatchId(), month: req.GetPeriodEndMonth(), most: mostWatched, stream: stream,
 		sent: make(map[filing.ID]int64), done: make(map[filing.ID]bool),
 	}
 	ids, err := parseIDs("filing_ids", req.GetFilingIds())
 	switch {
 	case err != nil:
 		return err
-	case (len(ids) == 0) == (w.batch == ""):
+	case len(ids) == 0 && w.batch == "" && w.month == "":
 		return &filing.Error{Reason: filing.ReasonFieldRequired, Field: "filing_ids"}
+	case len(ids) > 0 && (w.batch != "" || w.month != ""), w.batch != "" && w.month != "":
+		return &filing.Error{Reason: filing.ReasonFieldInvalid, Field: "filing_ids", Args: filing.Args{"detail": "filing_ids | batch_id | period_end_month"}}
+	case w.month != "" && !validMonth(w.month):
+		return badMonth()
 	case w.batch != "" && !validBatch(w.batch):
 		return &filing.Error{Reason: filing.ReasonIDInvalid, Field: "batch_id"}
 	}
@@ -53,8 +68,11 @@ func (s *filings) WatchFilings(
 		return &filing.Error{Reason: filing.ReasonOverloaded, RetryAfter: 5 * time.Second}
 	}
 	defer s.watches.Release(1)
+	if w.month != "" {
+		w.most = mostInPeriod
+	}
 	// First watch, then read: no change falls between.
-	watcher, err := s.deps.Changes.Watch(status.Interest{Tenant: w.who.Tenant, IDs: ids, Batch: w.batch})
+	watcher, err := s.deps.Changes.Watch(status.Interest{Tenant: w.who.Tenant, IDs: ids, Batch: w.batch, All: w.month != ""})
 	if err != nil {
 		return viewError(err)
 	}
@@ -62,13 +80,16 @@ func (s *filings) WatchFilings(
 	if err := w.begin(ctx, ids); err != nil {
 		return err
 	}
+	if err := stream.Send(&springtidev1.WatchFilingsResponse{SnapshotDone: true}); err != nil {
+		return fmt.Errorf("watch: send: %w", err)
+	}
 	return w.follow(ctx, watcher)
 }
 
 // begin sends the present state. An id that is not there ends the watch; a
 // batch may still be on its way into the view.
 func (w *watch) begin(ctx context.Context, ids []filing.ID) error {
-	if w.batch != "" {
+	if w.listed() {
 		return w.list(ctx)
 	}
 	found, err := w.door.find(ctx, w.who, ids)
@@ -105,7 +126,8 @@ func (w *watch) follow(ctx context.Context, watcher Watcher) error {
 		switch {
 		case len(changes.IDs) > 0 && !changes.Resync:
 			err = w.read(ctx, changes.IDs)
-		case w.batch != "":
+		case w.month != "" && !changes.Resync && time.Since(w.listedAt) < restInPeriod*w.door.cfg.WatchEvery:
+		case w.listed():
 			err = w.list(ctx)
 		default:
 			err = w.read(ctx, w.open())
@@ -160,9 +182,13 @@ func (w *watch) read(ctx context.Context, ids []filing.ID) error {
 	return nil
 }
 
-// list sends what changed of a batch.
+// listed reports whether what is followed is found by a list and not by ids.
+func (w *watch) listed() bool { return w.batch != "" || w.month != "" }
+
+// list sends what changed of a batch or a period.
 func (w *watch) list(ctx context.Context) error {
-	q := status.Query{Tenant: w.who.Tenant, Batch: w.batch, PageSize: mostWatched}
+	w.listedAt = time.Now()
+	q := status.Query{Tenant: w.who.Tenant, Batch: w.batch, PeriodEndMonth: w.month, PageSize: mostWatched}
 	for {
 		page, err := w.door.deps.Lists.List(ctx, q)
 		if err != nil {
@@ -186,10 +212,10 @@ func (w *watch) list(ctx context.Context) error {
 // send sends a filing unless this version or a newer one was sent.
 func (w *watch) send(id filing.ID, f *springtidev1.Filing) error {
 	last, known := w.sent[id]
-	if known && f.GetVersion() <= last || !known && len(w.sent) >= mostWatched {
+	if known && f.GetVersion() <= last || !known && len(w.sent) >= w.most {
 		return nil
 	}
-	if w.batch != "" && f.GetBatchId() != w.batch && !known {
+	if !known && (w.batch != "" && f.GetBatchId() != w.batch || w.month != "" && !strings.HasPrefix(f.GetPeriod().GetEnd(), w.month+"-")) {
 		return nil
 	}
 	w.sent[id] = f.GetVersion()

@@ -87,7 +87,9 @@ func TestWatchOfABatchFollowsItIntoTheView(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		seen[next.GetFiling().GetFilingId()] = true
+		if f := next.GetFiling(); f != nil {
+			seen[f.GetFilingId()] = true
+		}
 	}
 	id := filing.ID(resp.GetResults()[0].GetFilingId())
 	w.register(t, id)

@@ -29,11 +29,12 @@ const (
 	maxPending = 1000
 )
 
-// An Interest says what to watch: some ids of a tenant, a batch, or both.
+// An Interest says what to watch: some ids of a tenant, a batch, or both; or all a tenant has.
 type Interest struct {
 	Tenant string
 	IDs    []filing.ID
 	Batch  string
+	All    bool
 }
 
 // Changes say what to read again.
@@ -62,7 +63,7 @@ func (v *View) Watch(in Interest) (*Watcher, error) {
 	if err := checkName("tenant", in.Tenant); err != nil {
 		return nil, fmt.Errorf("status: watch: %w", err)
 	}
-	if len(in.IDs) > maxIDs || (len(in.IDs) == 0 && in.Batch == "") || len(in.Batch) > maxName {
+	if len(in.IDs) > maxIDs || (len(in.IDs) == 0 && in.Batch == "" && !in.All) || len(in.Batch) > maxName {
 		return nil, fmt.Errorf("status: watch: %d ids: %w", len(in.IDs), ErrInvalid)
 	}
 	w := &Watcher{hub: v.hub, in: in, wake: make(chan struct{}, 1), pending: map[filing.ID]struct{}{}}
@@ -97,12 +98,14 @@ type hub struct {
 	all     map[*Watcher]struct{}
 	byID    map[filing.ID]map[*Watcher]struct{}
 	byBatch map[string]map[*Watcher]struct{} // by batchIndex
+	whole   map[string]map[*Watcher]struct{} // by tenant: those that watch all of it
 }
 
 func newHub(most int) *hub {
 	return &hub{
 		most: most, all: map[*Watcher]struct{}{},
 		byID: map[filing.ID]map[*Watcher]struct{}{}, byBatch: map[string]map[*Watcher]struct{}{},
+		whole: map[string]map[*Watcher]struct{}{},
 	}
 }
 
@@ -119,6 +122,9 @@ func (h *hub) add(w *Watcher) error {
 	if w.in.Batch != "" {
 		put(h.byBatch, batchIndex(w.in.Tenant, w.in.Batch), w)
 	}
+	if w.in.All {
+		put(h.whole, w.in.Tenant, w)
+	}
 	return nil
 }
 
@@ -130,6 +136,7 @@ func (h *hub) remove(w *Watcher) {
 		drop(h.byID, id, w)
 	}
 	drop(h.byBatch, batchIndex(w.in.Tenant, w.in.Batch), w)
+	drop(h.whole, w.in.Tenant, w)
 }
 
 func put[K comparable](m map[K]map[*Watcher]struct{}, k K, w *Watcher) {
@@ -223,6 +230,9 @@ func (h *hub) dispatch(enc *base32.Encoding, notice string) {
 			}
 		}
 		for w := range h.byBatch["b:"+names[:len(names)-len(notice)]] {
+			w.one(id)
+		}
+		for w := range h.whole[tenant] {
 			w.one(id)
 		}
 	}

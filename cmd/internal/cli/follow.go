@@ -169,7 +169,7 @@ func (w *watcher) stream(ctx context.Context) error {
 	})
 	for err == nil && len(w.open) > 0 {
 		var resp *springtidev1.WatchFilingsResponse
-		if resp, err = stream.Recv(); err == nil {
+		if resp, err = stream.Recv(); err == nil && resp.GetFiling() != nil {
 			w.retry.reached.Store(true)
 			w.see(ctx, resp.GetFiling())
 			if doubts == nil && len(w.open) > 0 && len(w.doubted) == len(w.open) {

@@ -40,8 +40,9 @@ func Dev(ctx context.Context, o cli.DevOptions) error {
 // A development is everything in one process.
 type development struct {
 	*core
-	grpc, token, keyFile, broker string
-	sim                          *sim.Server
+	faces
+	token, keyFile, broker string
+	sim                    *sim.Server
 }
 
 // startDev starts the servers, then the stages, then the door, so that nothing is
@@ -79,7 +80,7 @@ func startDev(ctx context.Context, s *stack, o cli.DevOptions) (*development, er
 	if err := c.work(ctx, s, []string{"project", "submit", "validate"}, o.Slots); err != nil {
 		return nil, err
 	}
-	d.grpc, err = c.serve(ctx, s, store, o.GRPC, true, o.Admission)
+	d.faces, err = c.serve(ctx, s, store, doorOptions{o.Common, true, o.Admission})
 	return d, err
 }
 
@@ -149,6 +150,14 @@ func readyKey(ctx context.Context, store *keys.Store, file string) (string, erro
 
 // announce prints the one line that says it is ready.
 func (d *development) announce(o cli.DevOptions) error {
-	_, err := fmt.Fprintf(o.UI.Err, "springtide is ready: grpc %s, key in %s, authority %s, kafka %s\n", d.grpc, d.keyFile, d.sim.URL(), d.broker)
+	_, err := fmt.Fprintf(o.UI.Err, "springtide is ready: %sgrpc %s, key in %s, authority %s, kafka %s\n", d.login(), d.grpc, d.keyFile, d.sim.URL(), d.broker)
 	return err
+}
+
+// login is the web address with a sign-in that works once; empty where HTTP is not served.
+func (d *development) login() string {
+	if d.http == "" {
+		return ""
+	}
+	return "http://" + d.http + d.gateway.LoginPath(d.token) + ", "
 }

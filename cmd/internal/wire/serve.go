@@ -11,6 +11,7 @@ import (
 	"springtide/cmd/internal/cli"
 	"springtide/services/admission"
 	"springtide/services/frontdoor"
+	"springtide/services/gateway"
 	"springtide/services/keys"
 	"springtide/services/telemetry"
 )
@@ -22,7 +23,7 @@ func Serve(ctx context.Context, o cli.ServeOptions) error {
 		if err != nil {
 			return err
 		}
-		_, err = c.serve(ctx, s, store, o.GRPC, o.Reflection, o.Admission)
+		_, err = c.serve(ctx, s, store, doorOptions{o.Common, o.Reflection, o.Admission})
 		return err
 	})
 }
@@ -126,30 +127,72 @@ func pepperOf(o cli.Common) ([]byte, error) {
 	return keys.PepperFile(path)
 }
 
-// serve starts the front door and gives its address.
-func (c *core) serve(
-	ctx context.Context, s *stack, store *keys.Store, address string, reflection bool, limits admission.Config,
-) (string, error) {
-	gate, err := admission.New(limits, admission.Deps{Lag: c.events, Logger: c.log, Metrics: c.registry})
+// doorOptions are what shapes a front door.
+type doorOptions struct {
+	cli.Common
+	reflection bool
+	limits     admission.Config
+}
+
+// faces are where a front door is reached.
+type faces struct {
+	grpc string
+	// http is empty where only gRPC is served.
+	http    string
+	gateway *gateway.Server
+}
+
+// serve starts the front door, and its HTTP face where one is wanted.
+func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, o doorOptions) (faces, error) {
+	gate, err := admission.New(o.limits, admission.Deps{Lag: c.events, Logger: c.log, Metrics: c.registry})
 	if err != nil {
-		return "", err
+		return faces{}, err
 	}
-	listener, err := net.Listen("tcp", address)
+	listener, err := net.Listen("tcp", o.GRPC)
 	if err != nil {
-		return "", fmt.Errorf("gRPC port: %w", err)
+		return faces{}, fmt.Errorf("gRPC port: %w", err)
 	}
-	door, err := frontdoor.New(frontdoor.Config{Partitions: c.events.Partitions(), Reflection: reflection}, frontdoor.Deps{
+	door, err := frontdoor.New(frontdoor.Config{Partitions: c.events.Partitions(), Reflection: o.reflection}, frontdoor.Deps{
 		Listener: listener, Keys: store, Log: c.events, Records: frontdoor.RecordsOf(c.events),
 		Rows: c.view, Lists: c.view, Attention: c.view, Memory: c.view, Changes: frontdoor.ChangesOf(c.view), Admission: gate,
 		Rules: c.forms, Forms: c.forms, Logger: c.log, Metrics: c.registry,
 	})
 	if err != nil {
 		_ = listener.Close()
-		return "", err
+		return faces{}, err
 	}
 	s.run(ctx, "admission", gate.Run)
 	s.run(ctx, "view notices", c.view.Run)
 	s.run(ctx, "front door", door.Run)
-	c.log.Info("front door is ready", "grpc", listener.Addr().String())
-	return listener.Addr().String(), nil
+	at := faces{grpc: listener.Addr().String()}
+	if o.HTTP != "" {
+		if at.gateway, at.http, err = c.serveHTTP(ctx, s, store, door, o.Common); err != nil {
+			return at, err
+		}
+	}
+	c.log.Info("front door is ready", "grpc", at.grpc, "http", at.http)
+	return at, nil
+}
+
+// serveHTTP starts the HTTP face of a door.
+func (c *core) serveHTTP(
+	ctx context.Context, s *stack, store *keys.Store, door *frontdoor.Server, o cli.Common,
+) (*gateway.Server, string, error) {
+	secret, err := pepperOf(o)
+	if err != nil {
+		return nil, "", err
+	}
+	listener, err := net.Listen("tcp", o.HTTP)
+	if err != nil {
+		return nil, "", fmt.Errorf("HTTP port: %w; choose another with --http, or --http \"\" for none", err)
+	}
+	face, err := gateway.New(gateway.Config{}, gateway.Deps{
+		Listener: listener, Door: door.InProcess(), Keys: store, Secret: secret, Logger: c.log,
+	})
+	if err != nil {
+		_ = listener.Close()
+		return nil, "", err
+	}
+	s.run(ctx, "HTTP port", face.Run)
+	return face, listener.Addr().String(), nil
 }

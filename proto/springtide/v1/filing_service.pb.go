@@ -861,9 +861,11 @@ type WatchFilingsRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	FilingIds []string               `protobuf:"bytes,1,rep,name=filing_ids,json=filingIds,proto3" json:"filing_ids,omitempty"`
 	// Instead of ids: everything in this batch.
-	BatchId       string `protobuf:"bytes,2,opt,name=batch_id,json=batchId,proto3" json:"batch_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	BatchId string `protobuf:"bytes,2,opt,name=batch_id,json=batchId,proto3" json:"batch_id,omitempty"`
+	// Instead of ids: everything whose period ends in this month, "2026-06".
+	PeriodEndMonth string `protobuf:"bytes,3,opt,name=period_end_month,json=periodEndMonth,proto3" json:"period_end_month,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *WatchFilingsRequest) Reset() {
@@ -910,9 +912,18 @@ func (x *WatchFilingsRequest) GetBatchId() string {
 	return ""
 }
 
+func (x *WatchFilingsRequest) GetPeriodEndMonth() string {
+	if x != nil {
+		return x.PeriodEndMonth
+	}
+	return ""
+}
+
 type WatchFilingsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Filing        *Filing                `protobuf:"bytes,1,opt,name=filing,proto3" json:"filing,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Filing *Filing                `protobuf:"bytes,1,opt,name=filing,proto3" json:"filing,omitempty"`
+	// Set once, without a filing: all that was there when the watch began has been sent.
+	SnapshotDone  bool `protobuf:"varint,2,opt,name=snapshot_done,json=snapshotDone,proto3" json:"snapshot_done,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -952,6 +963,13 @@ func (x *WatchFilingsResponse) GetFiling() *Filing {
 		return x.Filing
 	}
 	return nil
+}
+
+func (x *WatchFilingsResponse) GetSnapshotDone() bool {
+	if x != nil {
+		return x.SnapshotDone
+	}
+	return false
 }
 
 type CancelFilingRequest struct {
@@ -2675,13 +2693,15 @@ const file_springtide_v1_filing_service_proto_rawDesc = "" +
 	"\bbatch_id\x18\a \x01(\tB\a\xbaH\x04r\x02\x18@R\abatchId\"n\n" +
 	"\x13ListFilingsResponse\x12/\n" +
 	"\afilings\x18\x01 \x03(\v2\x15.springtide.v1.FilingR\afilings\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"c\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x96\x01\n" +
 	"\x13WatchFilingsRequest\x12(\n" +
 	"\n" +
 	"filing_ids\x18\x01 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xf4\x03R\tfilingIds\x12\"\n" +
-	"\bbatch_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\abatchId\"E\n" +
+	"\bbatch_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\abatchId\x121\n" +
+	"\x10period_end_month\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18\aR\x0eperiodEndMonth\"j\n" +
 	"\x14WatchFilingsResponse\x12-\n" +
-	"\x06filing\x18\x01 \x01(\v2\x15.springtide.v1.FilingR\x06filing\"=\n" +
+	"\x06filing\x18\x01 \x01(\v2\x15.springtide.v1.FilingR\x06filing\x12#\n" +
+	"\rsnapshot_done\x18\x02 \x01(\bR\fsnapshotDone\"=\n" +
 	"\x13CancelFilingRequest\x12&\n" +
 	"\tfiling_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\bfilingId\"E\n" +
 	"\x14CancelFilingResponse\x12-\n" +
