@@ -64,7 +64,7 @@ func New(cfg Config) *Handler {
 }
 
 // errDraining leaves a command to the partition's next owner.
-var errDraining = errors.New("draining: nothing new is claimed")
+var errDraining = fmt.Errorf("draining, nothing new is claimed: %w", worker.ErrHandOver)
 
 // maxSteps bounds one visit; a filing that needs more is in trouble and is looked at afresh.
 const maxSteps = 32

@@ -193,9 +193,11 @@ func (e *Engine) fail(p *partition, t *task, err error) {
 	if at == nil || p.draining {
 		e.leaveLine(t)
 	}
-	if later || at != nil {
+	switch {
+	case later || at != nil:
 		e.totals.Deferred++
-	} else {
+	case errors.Is(err, ErrHandOver) && p.draining:
+	default:
 		e.totals.Failed++
 		t.failures++
 		wait = e.cfg.retryWait(t.failures)
@@ -255,7 +257,7 @@ func (e *Engine) wakeReader(p *partition) {
 // on, so that a record that keeps failing does not fill the log.
 func (e *Engine) report(t *task, err error) {
 	n := t.failures + 1
-	if err == nil || Waits(err) || n&(n-1) != 0 {
+	if err == nil || Waits(err) || errors.Is(err, ErrHandOver) || n&(n-1) != 0 {
 		return
 	}
 	attrs := []any{

@@ -79,6 +79,10 @@ var ErrStop = errors.New("partition must stop")
 // did not finish within the soft stop.
 var ErrStopped = errors.New("worker stopped")
 
+// ErrHandOver is what a handler returns, wrapped, when its partition is being
+// given up and the record is left to the next owner. Nothing failed.
+var ErrHandOver = errors.New("left to the next owner")
+
 // ShortWait bounds what is worth waiting for in memory: a record that waits
 // longer than this is made durable elsewhere, so that it does not hold up its
 // partition's commit.
