@@ -15,16 +15,17 @@ import (
 
 // How much BenchmarkAgainst files in each round.
 const (
-	againstWarm  = 500
-	againstFiled = 2_000
-	againstAlone = 60
+	againstRounds = 3
+	againstWarm   = 500
+	againstFiled  = 2_000
+	againstAlone  = 60
 )
 
 // BenchmarkAgainst measures this tree's binary and an older one in turn, so that
 // what else the machine does falls on both:
 //
 //	go build -o /tmp/before ./cmd/springtide # in the older tree
-//	SPRINGTIDE_BENCH_AGAINST=/tmp/before go test -run '^$' -bench Against -benchtime 3x ./cmd/internal/e2e
+//	SPRINGTIDE_BENCH_AGAINST=/tmp/before go test -run '^$' -bench Against -benchtime 1x ./cmd/internal/e2e
 //
 // Each round is one life of `springtide dev` of either. With
 // SPRINGTIDE_BENCH_PROFILE=DIR the processor profiles of the filings stay there.
@@ -35,7 +36,7 @@ func BenchmarkAgainst(b *testing.B) {
 	}
 	rows := map[string]map[string][]float64{}
 	names := []string{"before", "after"}
-	for round := range b.N {
+	for round := range againstRounds {
 		for _, name := range names {
 			path := before
 			if name == "after" {
