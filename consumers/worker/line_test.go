@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -46,6 +47,13 @@ func (g *gate) enter(tenant string) time.Duration {
 	g.next = time.Now().Add(g.pause)
 	g.order = append(g.order, tenant)
 	return 0
+}
+
+// through are the tenants that got through so far, in order.
+func (g *gate) through() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.order)
 }
 
 // handle is how a handler uses a line.
@@ -130,10 +138,10 @@ func TestALineHoldsUpNobodyElse(t *testing.T) {
 			return quick.handle(ctx, r)
 		})
 		time.Sleep(2 * time.Second)
-		if got := len(quick.order); got != 100 {
+		if got := len(quick.through()); got != 100 {
 			t.Errorf("%d of 100 are through the quick gate", got)
 		}
-		if got := len(slow.order); got > 3 {
+		if got := len(slow.through()); got > 3 {
 			t.Errorf("%d are through the slow gate", got)
 		}
 		time.Sleep(100 * time.Second)
@@ -147,11 +155,11 @@ func TestASmallTenantDoesNotWaitBehindAGiantInLine(t *testing.T) {
 		g := &gate{name: "cn.11", places: 8, takes: hold}
 		b.run(0, newMemory(5000, records(0, 5000, "giant")...), &offset{}, g.handle)
 		time.Sleep(time.Second)
-		before := len(g.order)
+		before := len(g.through())
 		b.run(1, newMemory(10, records(1, 10, "small")...), &offset{}, g.handle)
 		time.Sleep(time.Second)
 		last := 0
-		for i, tenant := range g.order[before:] {
+		for i, tenant := range g.through()[before:] {
 			if tenant == "small" {
 				last = i + 1
 			}
