@@ -64,7 +64,7 @@ func New(cfg Config) *Handler {
 }
 
 // errDraining leaves a command to the partition's next owner.
-var errDraining = errors.New("draining: nothing new is claimed")
+var errDraining = fmt.Errorf("draining, nothing new is claimed: %w", worker.ErrHandOver)
 
 // maxSteps bounds one visit; a filing that needs more is in trouble and is looked at afresh.
 const maxSteps = 32
@@ -79,7 +79,7 @@ func (h *Handler) Handle(ctx context.Context, r eventlog.Record) error {
 	if err != nil {
 		return deadletter.SendSubmission(ctx, h.cfg.Log, h.ledger, Group, r, sub, err)
 	}
-	defer v.giveBack()
+	defer v.giveBack(ctx)
 	for range maxSteps {
 		done, err := v.step(ctx)
 		if err != nil {
@@ -138,7 +138,7 @@ func (v *visit) step(ctx context.Context) (done bool, err error) {
 		step = filing.Decide(c, s)
 	}
 	if step.Kind != filing.StepSend && step.Kind != filing.StepClaim {
-		v.giveBack()
+		v.giveBack(ctx)
 	}
 	switch step.Kind {
 	case filing.StepRegister:
@@ -173,7 +173,8 @@ func (v *visit) situation() filing.Situation {
 	return s
 }
 
-// admit is the gate before a claim (step 11).
+// admit is the gate before a claim (step 11). For a short wait there is a line at
+// each authority's gate, and the error sends the command there.
 func (v *visit) admit(ctx context.Context) (time.Duration, string, error) {
 	if worker.Draining(ctx) {
 		return 0, "", errDraining
@@ -181,17 +182,34 @@ func (v *visit) admit(ctx context.Context) (time.Duration, string, error) {
 	if !v.cfg.Fresh() {
 		return 0, "", errors.New("no live generation: nothing new is claimed")
 	}
+	code := v.code()
+	if worker.Behind(ctx, code) {
+		return 0, "", worker.InLine(code, 0)
+	}
 	release, held, cause := v.to.Admit(ctx)
+	if release == nil && held < worker.ShortWait {
+		return 0, "", worker.InLine(code, held)
+	}
 	v.release = release
+	worker.Next(ctx, code)
 	return held, cause, nil
 }
 
+// code names the authority, and the line at its gate.
+func (v *visit) code() string { return v.sub.GetCompleted().GetAuthority() }
+
 // giveBack returns an unused place at the authority.
-func (v *visit) giveBack() {
+func (v *visit) giveBack(ctx context.Context) {
 	if v.release != nil {
-		v.release(authority.Outcome{Kind: authority.Busy, Cause: "not_sent"}, 0)
-		v.release = nil
+		v.free(ctx, authority.Outcome{Kind: authority.Busy, Cause: "not_sent"}, 0)
 	}
+}
+
+// free ends the use of a place at the authority; the next in line may have it.
+func (v *visit) free(ctx context.Context, out authority.Outcome, took time.Duration) {
+	v.release(out, took)
+	v.release = nil
+	worker.Next(ctx, v.code())
 }
 
 // register makes the submission known. When it is going to open a revision that
@@ -207,11 +225,11 @@ func (v *visit) register(ctx context.Context, c filing.Case) error {
 		return err
 	}
 	if filing.Decide(ahead, v.situation()).Kind == filing.StepClaim {
-		held, _, err := v.admit(ctx)
-		if err != nil {
+		switch held, _, err := v.admit(ctx); {
+		case worker.Waits(err): // then it waits as a filing that is known
+		case err != nil:
 			return err
-		}
-		if held == 0 {
+		case held == 0:
 			events = append(events, v.newClaim(ahead.Claim.Attempt+1))
 		}
 	}
@@ -276,8 +294,7 @@ func (v *visit) send(ctx context.Context, step filing.Step) (done bool, err erro
 	out := v.to.Submit(request, v.filing())
 	crashpoint.At("submit/after-send")
 	cancel()
-	v.release(out, time.Since(begin))
-	v.release = nil
+	v.free(ctx, out, time.Since(begin))
 	v.token, v.ended = filing.Token{}, step.Attempt
 	again := retryAfter(step, out)
 	if err := v.settle(ctx, step, out, again); err != nil || again == 0 {
@@ -391,9 +408,6 @@ func (v *visit) conclude(ctx context.Context, step filing.Step) error {
 
 // postpone records that the filing waits, then parks its command. It costs no attempt.
 func (v *visit) postpone(ctx context.Context, step filing.Step) error {
-	if step.Wait < worker.ShortWait {
-		return worker.Later(step.Wait) // too short to be worth two records
-	}
 	crashpoint.At("submit/before-postpone")
 	if err := v.record(ctx, v.postponed(step.Wait, step.Cause)); err != nil {
 		return err

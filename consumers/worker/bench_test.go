@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"springtide/consumers/worker"
 	"springtide/services/eventlog"
@@ -95,4 +96,59 @@ func BenchmarkEngine(b *testing.B) {
 			}
 		})
 	}
+}
+
+// One operation is one record through a gate with 64 places, each held for 5 ms,
+// which the whole backlog wants to pass: called again each 50 ms until there is
+// a place, or in line.
+func BenchmarkGate(b *testing.B) {
+	for _, how := range []string{"later", "line"} {
+		b.Run(how, func(b *testing.B) {
+			b.ReportAllocs()
+			e, err := worker.New(worker.Config{Group: "bench", Slots: 256}, worker.Deps{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			g := &gate{name: "gate", places: 64, takes: 5 * time.Millisecond}
+			handle := g.handle
+			if how == "later" {
+				handle = g.handleLater
+			}
+			ctx, stop := context.WithCancel(b.Context())
+			var finished, runs sync.WaitGroup
+			finished.Add(1)
+			runs.Go(func() {
+				err := e.RunPartition(ctx, worker.Partition{
+					Topic: "work", Source: newMemory(b.N, records(0, b.N, "a")...),
+					Committer: &until{end: int64(b.N), done: finished.Done}, Handler: worker.HandlerFunc(handle),
+				})
+				if err != nil {
+					b.Error(err)
+				}
+			})
+			finished.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+			b.ReportMetric(float64(g.calls)/float64(b.N), "calls/record")
+			stop()
+			runs.Wait()
+			if err := e.Close(b.Context()); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+}
+
+// handleLater is how a handler waits for a place without a line.
+func (g *gate) handleLater(_ context.Context, r eventlog.Record) error {
+	g.mu.Lock()
+	g.calls++
+	g.mu.Unlock()
+	if wait := g.enter(r.Tenant); wait > 0 {
+		return worker.Later(wait)
+	}
+	time.Sleep(g.takes)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.taken--
+	return nil
 }

@@ -1,8 +1,11 @@
 package worker_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -219,6 +222,40 @@ func TestASourceThatFailsEndsTheRun(t *testing.T) {
 		}
 		b.stop()
 		if err := b.engine.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A restart under load hands hundreds of records over. That is no failure, and no line each.
+func TestWhatIsHandedOverIsNoFailure(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var said bytes.Buffer
+		e, err := worker.New(worker.Config{Group: "test", Slots: 4}, worker.Deps{Logger: slog.New(slog.NewTextHandler(&said, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			done <- e.RunPartition(ctx, worker.Partition{
+				Topic: "work", Source: newMemory(100, records(0, 100, "a")...), Committer: &offset{},
+				Handler: worker.HandlerFunc(func(ctx context.Context, _ eventlog.Record) error {
+					<-worker.DrainStarted(ctx)
+					return fmt.Errorf("nothing new is begun: %w", worker.ErrHandOver)
+				}),
+			})
+		}()
+		synctest.Wait()
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if s := e.Stats(); s.Failed != 0 || said.Len() > 0 {
+			t.Errorf("%d failed, and said: %s", s.Failed, said.String())
+		}
+		if err := e.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})

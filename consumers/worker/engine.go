@@ -22,6 +22,7 @@ type Engine struct {
 	mu      sync.Mutex
 	sched   *scheduler
 	parts   map[partitionID]*partition
+	lines   map[string]*line
 	totals  Stats // only what counts up
 	workers int   // goroutines in work: one per slot in use, and none when idle
 	closed  bool
@@ -38,6 +39,7 @@ func New(cfg Config, deps Deps) (*Engine, error) {
 		cfg: cfg, deps: deps, log: deps.Logger,
 		sched: newScheduler(cfg.Slots, cfg.Tenants),
 		parts: make(map[partitionID]*partition),
+		lines: make(map[string]*line),
 		quiet: make(chan struct{}),
 	}
 	if e.log == nil {
@@ -137,6 +139,7 @@ func (e *Engine) work() {
 			return
 		}
 		t.part.running++
+		t.begun = true
 		e.mu.Unlock()
 		start := time.Now()
 		err = t.part.handle(t)
@@ -148,10 +151,12 @@ func (e *Engine) work() {
 // settle books the end of a Handle call. Called with mu held.
 func (e *Engine) settle(t *task, err error, took time.Duration) {
 	p := t.part
-	e.sched.done(t)
+	e.sched.done(t.lane)
+	t.lane, t.begun = nil, false
 	e.totals.Busy += took
 	p.running--
 	if err == nil {
+		e.leaveLine(t)
 		e.finish(p, t)
 	} else {
 		e.fail(p, t, err)
@@ -184,9 +189,15 @@ func (e *Engine) finish(p *partition, t *task) {
 // fail books a Handle call that did not finish its record.
 func (e *Engine) fail(p *partition, t *task, err error) {
 	wait, later := waitOf(err)
-	if later {
+	at := lineOf(err)
+	if at == nil || p.draining {
+		e.leaveLine(t)
+	}
+	switch {
+	case later || at != nil:
 		e.totals.Deferred++
-	} else {
+	case errors.Is(err, ErrHandOver) && p.draining:
+	default:
 		e.totals.Failed++
 		t.failures++
 		wait = e.cfg.retryWait(t.failures)
@@ -203,6 +214,8 @@ func (e *Engine) fail(p *partition, t *task, err error) {
 			p.stopErr = err
 		}
 		e.halt(p)
+	case at != nil:
+		e.lineUp(t, at)
 	default:
 		t.due = time.Now().Add(wait)
 		p.waiting.Push(t)
@@ -217,7 +230,8 @@ func (e *Engine) halt(p *partition) {
 	}
 	p.draining = true
 	e.sched.drop(p)
-	p.waiting = NewHeap(byDue)
+	p.waiting, p.timers = NewHeap(byDue), 0
+	e.dropLines(p)
 	p.unfinished = p.running
 	close(p.drain)
 	p.stopReading()
@@ -243,7 +257,7 @@ func (e *Engine) wakeReader(p *partition) {
 // on, so that a record that keeps failing does not fill the log.
 func (e *Engine) report(t *task, err error) {
 	n := t.failures + 1
-	if _, later := waitOf(err); err == nil || later || n&(n-1) != 0 {
+	if err == nil || Waits(err) || errors.Is(err, ErrHandOver) || n&(n-1) != 0 {
 		return
 	}
 	attrs := []any{

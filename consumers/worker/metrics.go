@@ -18,7 +18,7 @@ type Stats struct {
 	// Queued is how many records were read and neither finished nor are running;
 	// those that wait for another try are among them.
 	Queued int
-	// Waiting is how many records wait for another try, after a failure or Later.
+	// Waiting is how many records wait for another try, after a failure, Later or InLine.
 	Waiting int
 	// Finished is how many records were finished.
 	Finished uint64
@@ -26,7 +26,7 @@ type Stats struct {
 	Failed uint64
 	// Panicked is how many of those panicked.
 	Panicked uint64
-	// Deferred is how many Handle calls asked for Later.
+	// Deferred is how many Handle calls asked for Later or InLine.
 	Deferred uint64
 	// Busy is the time that slots were held by Handle calls that have returned.
 	// Busy over Finished is what one record costs.
@@ -45,10 +45,13 @@ func (e *Engine) Stats() Stats {
 	s.Running = e.sched.running
 	for _, p := range e.parts {
 		s.Queued += p.unfinished - p.running
-		s.Waiting += p.waiting.Len()
+		s.Waiting += p.waiting.Len() - p.timers
 		if _, at, ok := p.tracker.Oldest(); ok && !p.draining && (s.Oldest.IsZero() || at.Before(s.Oldest)) {
 			s.Oldest = at
 		}
+	}
+	for _, l := range e.lines {
+		s.Waiting += l.queue.ready
 	}
 	return s
 }

@@ -37,6 +37,7 @@ type partitionID struct {
 
 // A partition is one run of RunPartition.
 type partition struct {
+	engine      *Engine
 	id          partitionID
 	committer   Committer
 	handle      func(*task) error
@@ -46,6 +47,7 @@ type partition struct {
 	tracker    Tracker
 	tails      map[string]*task // the newest unfinished task of each key
 	waiting    *Heap[*task]     // until their next try
+	timers     int              // of lines, among those waiting
 	unfinished int              // ready, behind another of the same key, waiting, running
 	running    int
 	bytes      int64
@@ -92,6 +94,7 @@ func (e *Engine) run(ctx context.Context, spec Partition) error {
 	defer stopHandling(ErrStopped)
 
 	p := &partition{
+		engine:    e,
 		id:        partitionID{spec.Topic, spec.ID},
 		committer: spec.Committer, stopReading: stopReading,
 		tails: make(map[string]*task), waiting: NewHeap(byDue),
@@ -128,11 +131,7 @@ func guard(handling context.Context, h Handler) func(*task) error {
 				err = &panicError{value: v, stack: debug.Stack()}
 			}
 		}()
-		ctx := handling
-		if t.failures > 0 {
-			ctx = context.WithValue(ctx, failuresKey{}, t.failures)
-		}
-		return h.Handle(ctx, t.record)
+		return h.Handle(context.WithValue(handling, taskKey{}, t), t.record)
 	}
 }
 
@@ -269,7 +268,11 @@ func (e *Engine) tend(p *partition) (next int64, wait time.Duration) {
 			wait = left
 			break
 		}
-		e.sched.push(p.waiting.Pop())
+		if t := p.waiting.Pop(); t.out != nil {
+			e.ring(t)
+		} else {
+			e.sched.push(t)
+		}
 	}
 	e.staff()
 	next, _ = p.tracker.Next()

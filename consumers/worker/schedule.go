@@ -13,7 +13,10 @@ type task struct {
 	key      string
 	size     int64
 	part     *partition
-	lane     *lane // while ready or running
+	lane     *lane // while ready or running, or in line
+	out      *line // that let it through
+	turn     *lane // of the line, while let through
+	begun    bool  // Handle runs
 	next     *task // the record after this one with the same key
 	failures int
 	due      time.Time // of the next try, while waiting
@@ -85,10 +88,8 @@ func (s *scheduler) pick() *task {
 	panic("worker: ready records in no lane") // a bug in this file
 }
 
-// done ends the running of a task.
-func (s *scheduler) done(t *task) {
-	l := t.lane
-	t.lane = nil
+// done ends the running of a task of a lane.
+func (s *scheduler) done(l *lane) {
 	if l.ready > 0 {
 		s.unlink(l)
 	}

@@ -55,7 +55,7 @@ func TestSchedulerPicksTheTenantThatHoldsLeast(t *testing.T) {
 				running = append(running, got)
 			case 7, 8:
 				if len(running) > 0 {
-					s.done(running[0])
+					s.done(running[0].lane)
 					running = running[1:]
 				}
 			default:
@@ -93,7 +93,7 @@ func TestPartitionsOfATenantTakeTurns(t *testing.T) {
 		if got.part == small {
 			served++
 		}
-		s.done(got)
+		s.done(got.lane)
 	}
 	if served != 10 {
 		t.Errorf("the small partition got %d of 20 turns, want 10", served)

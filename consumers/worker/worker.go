@@ -19,6 +19,12 @@
 // than that waits until the window has moved on. Make the window larger where
 // bursts are larger; only the record is held in it.
 //
+// # Waiting for a turn
+//
+// What lets only some records through at a time, such as an authority's places,
+// has a line ([InLine], [Behind], [Next]). Who waits there holds no slot, and is
+// called when it is its tenant's turn.
+//
 // # A record that does not finish
 //
 // The commit is contiguous, so a record that keeps failing holds its partition's
@@ -38,8 +44,7 @@ import (
 // concurrently for different keys, never for the same key at once, and in
 // offset order for each key. Returning nil says the record is finished: its
 // next step is durable. Returning an error leaves the record unfinished; the
-// engine tries it again with backoff, or after the wait that was asked for with
-// Later, for as long as the partition is owned. A panic is an error. A handler
+// engine tries it again with backoff, or as was asked for with Later or InLine, for as long as the partition is owned. A panic is an error. A handler
 // that gives up on a record makes that durable itself and returns nil.
 type Handler interface {
 	Handle(ctx context.Context, r eventlog.Record) error
@@ -74,6 +79,10 @@ var ErrStop = errors.New("partition must stop")
 // did not finish within the soft stop.
 var ErrStopped = errors.New("worker stopped")
 
+// ErrHandOver is what a handler returns, wrapped, when its partition is being
+// given up and the record is left to the next owner. Nothing failed.
+var ErrHandOver = errors.New("left to the next owner")
+
 // ShortWait bounds what is worth waiting for in memory: a record that waits
 // longer than this is made durable elsewhere, so that it does not hold up its
 // partition's commit.
@@ -92,9 +101,14 @@ func (w laterError) Error() string { return "later: in " + time.Duration(w).Stri
 const minWait = time.Millisecond
 
 type (
-	drainKey    struct{}
-	failuresKey struct{}
+	drainKey struct{}
+	taskKey  struct{}
 )
+
+func taskOf(ctx context.Context) *task {
+	t, _ := ctx.Value(taskKey{}).(*task)
+	return t
+}
 
 // Draining reports whether the partition of the handler that was given ctx is
 // being given up. Such a handler finishes what it began and begins nothing that
@@ -118,6 +132,8 @@ func DrainStarted(ctx context.Context) <-chan struct{} {
 // Failures is how often Handle returned an error or panicked on this record
 // since this process took over its partition: 0 the first time.
 func Failures(ctx context.Context) int {
-	n, _ := ctx.Value(failuresKey{}).(int)
-	return n
+	if t := taskOf(ctx); t != nil {
+		return t.failures // it changes between two calls only
+	}
+	return 0
 }

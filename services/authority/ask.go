@@ -29,9 +29,17 @@ func (g *Guard) Submit(ctx context.Context, f Filing) Outcome {
 			return Outcome{Kind: Busy, Cause: HeldBreaker, RetryAfter: max(g.breaker.RemainingDelay(), probeHold)}
 		}
 	}
+	permit, ok := g.limiter.TryAcquirePermit() // none if the limit fell since Admit: this one teaches nothing
 	begin := time.Now()
 	out := g.conn.Submit(ctx, f)
 	g.learn("submit", out, time.Since(begin))
+	switch {
+	case !ok:
+	case learnable(out):
+		permit.Record()
+	default:
+		permit.Drop()
+	}
 	return out
 }
 

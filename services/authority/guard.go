@@ -33,8 +33,10 @@ const (
 
 // The concurrency limit starts in the middle and moves a few times a second: a
 // burst is over in minutes, and with the usual second it would be spent on growing.
+// Only the authority's latency brings it below where it started; a quiet hour does not.
 const (
-	initialLimit = 64
+	initialLimit = 128
+	limitFactor  = 5 // and above that it keeps so many times what is used
 	limitWindow  = 250 * time.Millisecond
 	limitSamples = 30
 )
@@ -116,6 +118,9 @@ type Guard struct {
 	mu      sync.Mutex
 	paused  bool
 	probing bool
+	// taken places were admitted and not released yet. The limiter counts only the
+	// requests on their way, so that it learns the authority's latency and not our own.
+	taken int
 	// shutUntil is the authority's own wish to be left alone.
 	shutUntil time.Time
 	shutCause string
@@ -151,6 +156,7 @@ func newGuard(code string, conn Connector, cfg GuardConfig, tokens Tokens, m *me
 	limit.Set(float64(initial))
 	g.limiter = adaptivelimiter.NewBuilder[Outcome]().
 		WithLimits(1, uint(cfg.MaxInFlight), initial).
+		WithMaxLimitFunc(func(inflight int) float64 { return float64(max(int(initial), limitFactor*inflight)) }).
 		WithRecentWindow(limitWindow, 30*time.Second, limitSamples).
 		OnLimitChanged(func(e adaptivelimiter.LimitChangedEvent) { limit.Set(float64(e.NewLimit)) }).
 		Build()
@@ -166,8 +172,7 @@ func (g *Guard) Terms() filing.Terms { return g.conn.Terms() }
 // Admit asks for one place at the authority, before a claim. It does not wait.
 // Either release is set, to be called once with the outcome and how long it
 // took, or held is above zero and tells how long to hold back and why. The
-// concurrency limiter learns from the time between the two calls.
-// The context bounds the look at the shared token bucket.
+// context bounds the look at the shared token bucket.
 func (g *Guard) Admit(ctx context.Context) (release func(Outcome, time.Duration), held time.Duration, cause string) {
 	release, held, cause = g.admit(ctx)
 	if release == nil {
@@ -184,29 +189,43 @@ func (g *Guard) admit(ctx context.Context) (func(Outcome, time.Duration), time.D
 	if held > 0 {
 		return nil, held, HeldBreaker
 	}
-	place, ok := g.limiter.TryAcquirePermit()
-	if !ok {
+	if !g.takePlace() {
 		g.endProbe(probe)
 		return nil, concurrencyHold, HeldConcurrency
 	}
 	if wait := g.takeToken(ctx); wait > 0 {
-		place.Drop()
-		g.endProbe(probe)
+		g.leave(probe)
 		return nil, wait, HeldRate
 	}
 	g.metrics.inFlight.WithLabelValues(g.code).Inc()
 	var once sync.Once
-	return func(o Outcome, _ time.Duration) {
+	return func(Outcome, time.Duration) {
 		once.Do(func() {
 			g.metrics.inFlight.WithLabelValues(g.code).Dec()
-			g.endProbe(probe)
-			if learnable(o) {
-				place.Record()
-			} else {
-				place.Drop()
-			}
+			g.leave(probe)
 		})
 	}, 0, ""
+}
+
+func (g *Guard) takePlace() bool {
+	limit := g.limiter.Limit()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.taken >= limit {
+		return false
+	}
+	g.taken++
+	return true
+}
+
+// leave gives a place back, and the probe if it was one.
+func (g *Guard) leave(probe bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.taken--
+	if probe {
+		g.probing = false
+	}
 }
 
 // learnable outcomes took as long as the authority works; the rest would teach the limiter nonsense.
@@ -226,13 +245,14 @@ func (g *Guard) Held() (time.Duration, string) {
 			return left, HeldBreaker
 		}
 	case circuitbreaker.HalfOpenState:
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if g.probing {
+		if g.isProbing() {
 			return probeHold, HeldBreaker
 		}
 	}
-	if !g.limiter.CanAcquirePermit() {
+	limit := g.limiter.Limit()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.taken >= limit {
 		return concurrencyHold, HeldConcurrency
 	}
 	return 0, ""
@@ -289,6 +309,12 @@ func (g *Guard) passBreaker() (probe bool, held time.Duration) {
 	return true, 0
 }
 
+func (g *Guard) isProbing() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.probing
+}
+
 func (g *Guard) endProbe(probe bool) {
 	if !probe {
 		return
@@ -330,10 +356,10 @@ type Status struct {
 func (g *Guard) Status() Status {
 	held, cause := g.Held()
 	g.mu.Lock()
-	paused := g.paused
+	paused, taken := g.paused, g.taken
 	g.mu.Unlock()
 	return Status{
 		Authority: g.code, Class: g.conn.Terms().Class, Paused: paused, Breaker: g.breaker.State().String(),
-		Held: held, Cause: cause, Quota: g.cfg.Quota, InFlight: g.limiter.Inflight(), Limit: g.limiter.Limit(),
+		Held: held, Cause: cause, Quota: g.cfg.Quota, InFlight: taken, Limit: g.limiter.Limit(),
 	}
 }

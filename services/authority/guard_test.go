@@ -17,6 +17,7 @@ type fake struct {
 	class          filing.Class
 	submit, query  Outcome
 	submits, asked int
+	takes          time.Duration
 }
 
 func (f *fake) Terms() filing.Terms {
@@ -26,8 +27,12 @@ func (f *fake) Terms() filing.Terms {
 	}
 }
 
-func (f *fake) Submit(context.Context, Filing) Outcome { f.submits++; return f.submit }
-func (f *fake) Query(context.Context, Filing) Outcome  { f.asked++; return f.query }
+func (f *fake) Submit(context.Context, Filing) Outcome {
+	time.Sleep(f.takes) // synthetic
+	f.submits++
+	return f.submit
+}
+func (f *fake) Query(context.Context, Filing) Outcome { f.asked++; return f.query }
 
 func guardOf(t *testing.T, c Connector, cfg GuardConfig, deps RouterDeps) *Guard {
 	t.Helper()
@@ -148,7 +153,7 @@ func TestUnusedProbeIsGivenBack(t *testing.T) {
 			release(Outcome{Kind: Busy, Cause: "not_sent"}, 0)
 			release(Outcome{Kind: Busy, Cause: "not_sent"}, 0) // twice is harmless
 		}
-		if n := g.limiter.Inflight(); n != 0 {
+		if n := g.Status().InFlight; n != 0 {
 			t.Errorf("%d places still taken", n)
 		}
 	})
@@ -200,7 +205,7 @@ func TestQuotaAdmitsAtTheRateAndCountsQueries(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		send(t, g)
 		wantHeld(t, g, HeldRate)
-		if n := g.limiter.Inflight(); n != 0 {
+		if n := g.Status().InFlight; n != 0 {
 			t.Errorf("%d places lost to the rate", n)
 		}
 	})
@@ -242,6 +247,41 @@ func TestConcurrencyIsBounded(t *testing.T) {
 		}
 		if held, cause := g.Held(); held != 0 {
 			t.Errorf("held %s %q after all places were given back", held, cause)
+		}
+	})
+}
+
+// Between two tides filings come one at a time. That says nothing about what the
+// authority bears, so the next tide does not start with a handful of places.
+func TestQuietHoursDoNotLowerTheLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &fake{class: filing.ClassB, submit: Outcome{Kind: Accepted}, takes: 50 * time.Millisecond}
+		g := guardOf(t, c, GuardConfig{}, RouterDeps{})
+		before := g.Status().Limit
+		for range 2000 {
+			send(t, g)
+		}
+		if after := g.Status().Limit; after < before {
+			t.Errorf("limit %d after quiet hours, %d before", after, before)
+		}
+	})
+}
+
+// What a place waits for before its request, a slow log for example, is not the
+// authority's latency.
+func TestTheLimitIsLearnedFromRequestsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &fake{class: filing.ClassB, submit: Outcome{Kind: Accepted}, takes: 50 * time.Millisecond}
+		g := guardOf(t, c, GuardConfig{}, RouterDeps{})
+		before := g.Status().Limit
+		for i := range 2000 {
+			release, _, _ := g.Admit(t.Context())
+			time.Sleep(time.Duration(i) * time.Millisecond) // ever slower, and not its doing
+			out := g.Submit(t.Context(), Filing{})
+			release(out, 0)
+		}
+		if after := g.Status().Limit; after < before {
+			t.Errorf("limit %d, began at %d", after, before)
 		}
 	})
 }

@@ -19,8 +19,10 @@ type Config struct {
 	Brokers []string
 	// Partitions of every topic except the two small ones (keys, drafts), which
 	// have one. It is frozen once the topics exist; another count is refused then.
-	// Default: the count of the ledger that is there, or 16 for a new one.
+	// Default: the count of the ledger that is there, or Usual for a new one.
 	Partitions int
+	// Usual is the count of a new log when Partitions does not say. Default 16.
+	Usual int
 	// Replication of topics that Open creates. Default 1. Three or more also
 	// set min.insync.replicas=2.
 	Replication int
@@ -74,7 +76,8 @@ func (c Config) withDefaults() (Config, error) {
 			*p = v
 		}
 	}
-	orInt(&c.Partitions, defaultPartitions)
+	orInt(&c.Usual, defaultPartitions)
+	orInt(&c.Partitions, c.Usual)
 	orInt(&c.Replication, 1)
 	orInt(&c.MaxRecordBytes, 900<<10)
 	orInt(&c.QueueBytes, max(4<<20, 2*c.MaxRecordBytes))

@@ -12,8 +12,9 @@ import (
 )
 
 // fetchWait is how long an idle fetch waits at the broker; a record that
-// arrives ends it at once.
-const fetchWait = time.Second
+// arrives ends it at once. A fleet reads hundreds of partitions that are idle
+// most of the year, so it is long.
+const fetchWait = 5 * time.Second
 
 // A Reader reads one partition in offset order, from one goroutine at a time.
 // It belongs to no group and commits nothing.

@@ -150,7 +150,9 @@ func (c *cluster) serveProcess() (*process, *door) {
 	if c.key == "" {
 		c.key = makeKey(c.tb, c.kafka, filepath.Join(c.dir, "site"), c.tenant)
 	}
-	return p, dial(c.tb, address, c.key)
+	d := dial(c.tb, address, c.key)
+	d.knowsKey(c.tb)
+	return p, d
 }
 
 // makeKey makes an API key through the command line.

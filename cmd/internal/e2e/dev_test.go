@@ -18,7 +18,13 @@ const devTenant = "dev"
 // startDev starts everything in one process on a data directory.
 func startDev(tb testing.TB, data string, args ...string) *site {
 	tb.Helper()
-	p := start(tb, "dev", append([]string{
+	return startDevOf(tb, binary(tb), data, args...)
+}
+
+// startDevOf is startDev with another build of the program.
+func startDevOf(tb testing.TB, path, data string, args ...string) *site {
+	tb.Helper()
+	p := startOf(tb, path, "dev", append([]string{
 		"dev", "--data", data, "--grpc", "127.0.0.1:0", "--http", "", "--admin", "",
 	}, args...)...)
 	m := p.await(`springtide is ready: grpc (\S+), key in (\S+), authority (\S+), kafka (\S+)\n`)

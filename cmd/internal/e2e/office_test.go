@@ -57,6 +57,16 @@ func (d *door) as(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+d.key)
 }
 
+// knowsKey waits until the front door has heard of the key: one that was made by
+// another process reaches it a moment later.
+func (d *door) knowsKey(tb testing.TB) {
+	tb.Helper()
+	eventually(tb, "the front door knows the key", func() bool {
+		_, err := d.ListForms(d.as(tb.Context()), &springtidev1.ListFormsRequest{})
+		return err == nil
+	})
+}
+
 // An office files returns and watches what becomes of them. It believes nothing
 // but acknowledgements. It is safe for concurrent use.
 type office struct {

@@ -90,8 +90,14 @@ type process struct {
 // start runs the program until the test ends or somebody ends it before.
 func start(tb testing.TB, name string, args ...string) *process {
 	tb.Helper()
+	return startOf(tb, binary(tb), name, args...)
+}
+
+// startOf is start with another build of the program.
+func startOf(tb testing.TB, path, name string, args ...string) *process {
+	tb.Helper()
 	p := &process{tb: tb, name: name, stdout: newOutput(), output: newOutput(), ended: make(chan struct{})}
-	p.cmd = exec.Command(binary(tb), args...)
+	p.cmd = exec.Command(path, args...)
 	p.cmd.Env = clean()
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.output
 	p.cmd.SysProcAttr = bound()

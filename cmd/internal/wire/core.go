@@ -33,8 +33,8 @@ type core struct {
 
 // coreConfig is what differs between the roles.
 type coreConfig struct {
-	// partitions of a new installation; 0: as found, or the default.
-	partitions int
+	// partitions of a new installation; 0: as found, or usual, or the default.
+	partitions, usual int
 	// readTimeout of the view; 0: the default.
 	readTimeout time.Duration
 }
@@ -50,7 +50,7 @@ func openCore(ctx context.Context, s *stack, o cli.Common, cfg coreConfig, tel *
 		return nil, fmt.Errorf("load forms: %w", err)
 	}
 	events, err := eventlog.Open(ctx, eventlog.Config{
-		Brokers: o.Kafka, Partitions: cfg.partitions, Logger: o.Logger, Registerer: registry,
+		Brokers: o.Kafka, Partitions: cfg.partitions, Usual: cfg.usual, Logger: o.Logger, Registerer: registry,
 	})
 	if err != nil {
 		return nil, err

@@ -19,7 +19,7 @@ import (
 )
 
 // devPartitions suit one machine: a group commit is the cheaper the fewer there are.
-const devPartitions = 8
+const devPartitions = 4
 
 // devReadTimeout is patient: the embedded Redis shares the processors with all else.
 const devReadTimeout = 2 * time.Second
@@ -48,6 +48,7 @@ type development struct {
 // startDev starts the servers, then the stages, then the door, so that nothing is
 // acknowledged before it can be worked on, and the stack stops them in reverse.
 func startDev(ctx context.Context, s *stack, o cli.DevOptions) (*development, error) {
+	s.run(ctx, "memory", tuneGC)
 	if err := os.MkdirAll(o.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
@@ -62,7 +63,7 @@ func startDev(ctx context.Context, s *stack, o cli.DevOptions) (*development, er
 	if err != nil {
 		return nil, err
 	}
-	c, err := openCore(ctx, s, o.Common, coreConfig{partitions: orDefault(o.Partitions, devPartitions), readTimeout: devReadTimeout}, tel)
+	c, err := openCore(ctx, s, o.Common, coreConfig{partitions: o.Partitions, usual: devPartitions, readTimeout: devReadTimeout}, tel)
 	if err != nil {
 		return nil, err
 	}
