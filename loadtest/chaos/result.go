@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"springtide/loadtest/rig"
 	"springtide/loadtest/verdict"
 	"springtide/services/filing"
 )
@@ -69,7 +70,7 @@ type Result struct {
 	Causes   map[string]int `json:"causes,omitempty"`
 	Refusals map[string]int `json:"refusals,omitempty"`
 	// Exits are processes that ended though nobody had ordered it.
-	Exits []Exit `json:"exits,omitempty"`
+	Exits []rig.Exit `json:"exits,omitempty"`
 	// Findings are the violations, at most mostFindings of each kind.
 	Findings []verdict.Finding `json:"findings,omitempty"`
 	// Dir holds the evidence, if it was kept.
