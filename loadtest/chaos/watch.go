@@ -114,7 +114,7 @@ func (w *watch) ask(ctx context.Context, ids []string, all bool) (bool, error) {
 	}
 	for _, f := range res.GetFilings() {
 		state := strings.TrimPrefix(f.GetState().String(), "FILING_STATE_")
-		t := verdict.Told{Filing: f.GetFilingId(), State: state, Cause: f.GetCause(), Asked: asked, At: at, Door: d.name}
+		t := verdict.Told{Filing: f.GetFilingId(), State: state, Cause: f.GetCause(), Version: f.GetVersion(), Asked: asked, At: at, Door: d.name}
 		if err := w.told(t, all); err != nil {
 			return true, err
 		}
