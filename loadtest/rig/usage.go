@@ -16,7 +16,7 @@ func (p *Process) Usage() Usage {
 	defer p.mu.Unlock()
 	u := p.past
 	if p.cmd != nil && p.cmd.Process != nil {
-		now, _ := usageOf(p.cmd.Process.Pid)
+		now, _ := UsageOf(p.cmd.Process.Pid)
 		u.CPU += now.CPU
 		u.Peak = max(u.Peak, now.Peak)
 		p.seen = max(p.seen, now.Peak)

@@ -11,8 +11,8 @@ import (
 // tick is the unit of processor time in /proc; Linux has told programs 100 a second for decades.
 const tick = time.Second / 100
 
-// usageOf reads what a running process took.
-func usageOf(pid int) (Usage, bool) {
+// UsageOf reads what a running process took.
+func UsageOf(pid int) (Usage, bool) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return Usage{}, false

@@ -2,5 +2,5 @@
 
 package rig
 
-// usageOf cannot tell here; a process counts when it has ended.
-func usageOf(int) (Usage, bool) { return Usage{}, false }
+// UsageOf cannot tell here; a process counts when it has ended.
+func UsageOf(int) (Usage, bool) { return Usage{}, false }

@@ -59,6 +59,8 @@ type Told struct {
 	Door  string    `json:"door,omitempty"`
 	// Version that came with it, which only ever grows; 0: none did.
 	Version int64 `json:"version,omitempty"`
+	// Digest of the content it was told of; empty: the answer gave none.
+	Digest string `json:"digest,omitempty"`
 	// Watch names the stream on which it came: what comes on one is in order
 	// whenever it was asked for. Empty: it is the answer to a question.
 	Watch string `json:"watch,omitempty"`
@@ -301,23 +303,34 @@ func (j *joiner) words(h *history) {
 // contradicts reports that the authority holds what a client was told is refused or
 // wrong. What was clicked with other content after that is another matter.
 func (h *history) contradicts(t Told) bool {
-	corrected := map[string]bool{}
-	for _, a := range h.acks {
-		if a.Asked.After(t.At) {
-			corrected[a.Digest] = true
-		}
-	}
-	for _, a := range h.acks {
-		if !a.Asked.After(t.At) {
-			delete(corrected, a.Digest)
-		}
-	}
-	for _, l := range h.filed {
-		if len(corrected) == 0 || (l.Ref != "" && !corrected[l.Digest]) {
+	other := h.corrections(t)
+	return slices.ContainsFunc(h.filed, func(l Line) bool {
+		switch {
+		case len(other) == 0:
 			return true
+		case l.Ref == "": // it may be a correction, for all this authority knows
+			return false
+		default:
+			return !other[l.Digest]
+		}
+	})
+}
+
+// corrections are the digests that were clicked and are not what a client was told of:
+// by the digest that was told, or else what was first clicked later.
+func (h *history) corrections(t Told) map[string]bool {
+	other := map[string]bool{}
+	for _, a := range h.acks {
+		if t.Digest != "" && a.Digest != t.Digest || t.Digest == "" && a.Asked.After(t.At) {
+			other[a.Digest] = true
 		}
 	}
-	return false
+	for _, a := range h.acks {
+		if t.Digest == "" && !a.Asked.After(t.At) {
+			delete(other, a.Digest)
+		}
+	}
+	return other
 }
 
 // order looks at whether what clients were told only ever moved on. Versions say so

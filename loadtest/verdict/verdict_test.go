@@ -295,6 +295,7 @@ func TestCorrectionAfterInvalid(t *testing.T) {
 	filed.Digest = "corrected"
 	foreign := filed // an authority that knows nothing of ours
 	foreign.Ref, foreign.Digest = "", "body"
+	of := func(x verdict.Told, digest string) verdict.Told { x.Digest = digest; return x }
 	for name, tt := range map[string]struct {
 		acks []verdict.Ack
 		told []verdict.Told
@@ -305,6 +306,8 @@ func TestCorrectionAfterInvalid(t *testing.T) {
 		"and by an authority without references": {[]verdict.Ack{first, corrected}, []verdict.Told{told(1, "INVALID", 2), told(1, "ACCEPTED", 5)}, foreign, nil},
 		"the wrong one is filed":                 {[]verdict.Ack{first, corrected}, []verdict.Told{told(1, "INVALID", 2), told(1, "ACCEPTED", 5)}, line(1, "filed", 4), []string{verdict.WronglyTold}},
 		"the same again is no correction":        {[]verdict.Ack{first, ack(1, 3)}, []verdict.Told{told(1, "INVALID", 2), told(1, "ACCEPTED", 5)}, line(1, "filed", 4), []string{verdict.WronglyTold}},
+		"told late of the first content":         {[]verdict.Ack{first, corrected}, []verdict.Told{of(told(1, "INVALID", 3.5), "d1"), told(1, "ACCEPTED", 5)}, filed, nil},
+		"told wrong of the correction":           {[]verdict.Ack{first, corrected}, []verdict.Told{of(told(1, "INVALID", 3.5), "corrected"), told(1, "ACCEPTED", 5)}, filed, []string{verdict.WronglyTold}},
 		"told wrong after the correction":        {[]verdict.Ack{first, corrected}, []verdict.Told{told(1, "INVALID", 2), told(1, "INVALID", 3.5), told(1, "ACCEPTED", 5)}, filed, []string{verdict.WronglyTold}},
 	} {
 		v := verdict.Join(verdict.Evidence{Acks: tt.acks, Told: tt.told, Book: []verdict.Line{tt.line}})
