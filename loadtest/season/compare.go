@@ -79,39 +79,53 @@ func Compare(a, b *Report, seed uint64) Comparison {
 	return c
 }
 
-// A figureOf is a figure that blocks add up to; weights say how often each block counts.
+// A figureOf is a figure that the blocks of a run add up to; weights say how often each
+// block counts. prepare makes it for one run.
 type figureOf struct {
-	name string
-	of   func(blocks []Block, weights []int) float64
+	name    string
+	prepare func(blocks []Block) func(weights []int) float64
 }
 
 func figures() []figureOf {
-	quantile := func(counts func(Block) map[int]int64, q float64) func([]Block, []int) float64 {
-		return func(blocks []Block, weights []int) float64 { return quantileOf(blocks, weights, counts, q) }
+	quantile := func(name string, q float64, counts func(Block) map[int]int64) figureOf {
+		return figureOf{name, func(blocks []Block) func([]int) float64 {
+			counted := make([][]count, len(blocks))
+			for i, b := range blocks {
+				for k, n := range counts(b) {
+					counted[i] = append(counted[i], count{min(max(k, 0), buckets-1), n})
+				}
+			}
+			return func(weights []int) float64 { return quantileOf(counted, weights, q) }
+		}}
 	}
 	ack := func(b Block) map[int]int64 { return b.Ack }
 	accepted := func(b Block) map[int]int64 { return b.Accepted }
 	return []figureOf{
-		{"ack p50", quantile(ack, 0.5)},
-		{"ack p99", quantile(ack, 0.99)},
-		{"time_to_accepted p50", quantile(accepted, 0.5)},
-		{"time_to_accepted p99", quantile(accepted, 0.99)},
-		{"cpu_seconds_per_1000", func(blocks []Block, weights []int) float64 {
-			cpu, filings := 0.0, 0.0
-			for i, b := range blocks {
-				cpu += float64(weights[i]) * b.CPU
-				filings += float64(weights[i]) * float64(b.Filings)
-			}
-			if filings == 0 {
-				return 0
-			}
-			return 1000 * cpu / filings
-		}},
+		quantile("ack p50", 0.5, ack),
+		quantile("ack p99", 0.99, ack),
+		quantile("time_to_accepted p50", 0.5, accepted),
+		quantile("time_to_accepted p99", 0.99, accepted),
+		{"cpu_seconds_per_1000", cpuPer1000},
+	}
+}
+
+func cpuPer1000(blocks []Block) func([]int) float64 {
+	return func(weights []int) float64 {
+		cpu, filings := 0.0, 0.0
+		for i, b := range blocks {
+			cpu += float64(weights[i]) * b.CPU
+			filings += float64(weights[i]) * float64(b.Filings)
+		}
+		if filings == 0 {
+			return 0
+		}
+		return 1000 * cpu / filings
 	}
 }
 
 func (f figureOf) compare(a, b []Block, paired bool, dice *rand.Rand) CompareLine {
-	l := CompareLine{Name: f.name, A: f.of(a, ones(len(a))), B: f.of(b, ones(len(b))), Word: NotJudged}
+	ofA, ofB := f.prepare(a), f.prepare(b)
+	l := CompareLine{Name: f.name, A: ofA(ones(len(a))), B: ofB(ones(len(b))), Word: NotJudged}
 	if l.A <= 0 || l.B <= 0 {
 		return l
 	}
@@ -125,7 +139,7 @@ func (f figureOf) compare(a, b []Block, paired bool, dice *rand.Rand) CompareLin
 		} else {
 			draw(wb, dice)
 		}
-		if x, y := f.of(a, wa), f.of(b, wb); x > 0 && y > 0 {
+		if x, y := ofA(wa), ofB(wb); x > 0 && y > 0 {
 			ratios = append(ratios, y/x)
 		}
 	}
@@ -165,16 +179,23 @@ func draw(weights []int, dice *rand.Rand) {
 // buckets is more than bucket ever gives for a time of up to a day.
 const buckets = 2600
 
-func quantileOf(blocks []Block, weights []int, counts func(Block) map[int]int64, q float64) float64 {
+// count is how many times are in a bucket.
+type count struct {
+	bucket int
+	n      int64
+}
+
+func quantileOf(blocks [][]count, weights []int, q float64) float64 {
 	var all [buckets]int64
 	total := int64(0)
-	for i, b := range blocks {
-		if weights[i] == 0 {
+	for i, counted := range blocks {
+		w := int64(weights[i])
+		if w == 0 {
 			continue
 		}
-		for k, n := range counts(b) {
-			all[min(max(k, 0), buckets-1)] += n * int64(weights[i])
-			total += n * int64(weights[i])
+		for _, c := range counted {
+			all[c.bucket] += c.n * w
+			total += c.n * w
 		}
 	}
 	if total == 0 {

@@ -68,6 +68,9 @@ func (f Fault) String() string {
 
 func (f Fault) bureau() bool { return strings.HasPrefix(f.Kind, "bureau-") }
 
+// leavesRequests reports that a request may take effect although nobody waits for its answer.
+func (f Fault) leavesRequests() bool { return f.Kind == WorkerKill || f.Kind == BrokerRestart }
+
 // possible says whether a run can have it.
 func (f Fault) possible(c Config) error {
 	switch {

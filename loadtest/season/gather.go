@@ -257,7 +257,7 @@ func (g *gatherer) reaction() {
 }
 
 func (g *gatherer) fairness() {
-	alone, beside := histogram(), histogram()
+	alone, beside, ackAlone, ackBeside := histogram(), histogram(), histogram(), histogram()
 	f := &Fairness{}
 	for _, s := range g.stories {
 		took := s.changed.Sub(s.intended.Round(0))
@@ -270,11 +270,14 @@ func (g *gatherer) fairness() {
 		case s.state != "ACCEPTED":
 		case s.paper.party == aloneParty:
 			record(alone, took)
+			record(ackAlone, s.acked.Sub(s.intended))
 		case s.paper.party == besideParty:
 			record(beside, took)
+			record(ackBeside, s.acked.Sub(s.intended))
 		}
 	}
 	f.Alone, f.Beside = quantiles(alone), quantiles(beside)
+	f.AckAlone, f.AckBeside = quantiles(ackAlone), quantiles(ackBeside)
 	if f.Alone.P99 > 0 {
 		f.Ratio = f.Beside.P99 / f.Alone.P99
 	}

@@ -132,7 +132,8 @@ func (r *Report) quantiles() []namedQuantiles {
 		{"status is late by, asking as told", r.StalenessPolled},
 	}
 	if f := r.Fairness; f != nil {
-		all = append(all, namedQuantiles{"small tenants accepted, alone", f.Alone}, namedQuantiles{"small tenants accepted, beside the giant", f.Beside})
+		all = append(all, namedQuantiles{"small tenants accepted, alone", f.Alone}, namedQuantiles{"small tenants accepted, beside the giant", f.Beside},
+			namedQuantiles{"small tenants acknowledged, alone", f.AckAlone}, namedQuantiles{"small tenants acknowledged, beside the giant", f.AckBeside})
 	}
 	return slices.DeleteFunc(all, func(q namedQuantiles) bool { return q.Count == 0 })
 }

@@ -187,7 +187,7 @@ func (p *plan) press(cfg Config, dice *rand.Rand, source *source, o order, seria
 		a := &paper{Content: contentOf(tenant, r), tenant: o.tenant, party: o.party, follow: c.follow}
 		if corrected != nil {
 			again := &springtidev1.SubmitFilingRequest{Return: corrected, RequestId: requests[i].GetRequestId() + "-corrected"}
-			request, err := proto.Marshal(again)
+			request, err := encode(again)
 			if err != nil {
 				return err
 			}
@@ -201,7 +201,7 @@ func (p *plan) press(cfg Config, dice *rand.Rand, source *source, o order, seria
 		message = &springtidev1.SubmitFilingBatchRequest{Requests: requests, RequestId: fmt.Sprintf("season-%d-%d", cfg.Seed, serial), Title: "season"}
 	}
 	var err error
-	if c.request, err = proto.Marshal(message); err != nil {
+	if c.request, err = encode(message); err != nil {
 		return err
 	}
 	p.clicks, p.papers = append(p.clicks, c), append(p.papers, c.papers...)
@@ -212,6 +212,11 @@ func (p *plan) press(cfg Config, dice *rand.Rand, source *source, o order, seria
 		p.clicks = append(p.clicks, c)
 	}
 	return nil
+}
+
+// encode encodes a request, the same one to the same bytes.
+func encode(m proto.Message) ([]byte, error) {
+	return proto.MarshalOptions{Deterministic: true}.Marshal(m)
 }
 
 // contentOf is a return as the oracle knows it.

@@ -31,9 +31,14 @@ type press struct {
 	refused        int
 }
 
+// A sender sends a click once; *door is one.
+type sender interface {
+	send(ctx context.Context, turn int, c *click) (outcomes []outcome, batch string, err error)
+}
+
 // A player presses the buttons of a plan on time. run owns it; counts are safe for concurrent use.
 type player struct {
-	door   *door
+	door   sender
 	notes  *notes
 	start  time.Time
 	sent   atomic.Int64 // clicks

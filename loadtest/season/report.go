@@ -173,6 +173,9 @@ type ProcessCost struct {
 type Fairness struct {
 	Alone  Quantiles `json:"alone"`
 	Beside Quantiles `json:"beside"`
+	// AckAlone and AckBeside are the part of it until the acknowledgement.
+	AckAlone  Quantiles `json:"ack_alone"`
+	AckBeside Quantiles `json:"ack_beside"`
 	// Ratio is Beside.P99 over Alone.P99.
 	Ratio float64 `json:"ratio"`
 	// Giant is its filings, GiantSeconds from its press until the last of them had ended.

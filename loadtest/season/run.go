@@ -174,7 +174,7 @@ func (r *season) load(ctx context.Context, start time.Time) (noWord int, err err
 	r.player.run(ctx, calling, r.plan.clicks)
 	r.phase.set("drain")
 	wait := time.Second
-	if len(r.cfg.Faults) > 0 { // only then a request may still be on its way
+	if slices.ContainsFunc(r.cfg.Faults, Fault.leavesRequests) {
 		wait = stragglers
 	}
 	noWord = r.followers.settle(calling, wait, func() { r.phase.set("last word") })
