@@ -2,6 +2,7 @@ package season
 
 import (
 	"bytes"
+	"encoding/json"
 	"math"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
@@ -238,5 +240,31 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 	}
 	if _, err := ReadTrace("no-such"); err == nil || !strings.Contains(err.Error(), "big-period") {
 		t.Errorf("unknown trace: %v", err)
+	}
+}
+
+func TestReturnsForOtherGenerators(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	if err := WriteReturns(&b, 3, 1200, 10); err != nil {
+		t.Fatal(err)
+	}
+	var all []json.RawMessage
+	if err := json.Unmarshal(b.Bytes(), &all); err != nil || len(all) != 1200 {
+		t.Fatalf("%d requests, %v", len(all), err)
+	}
+	ids := map[string]bool{}
+	for _, text := range all {
+		r := &springtidev1.SubmitFilingRequest{}
+		if err := protojson.Unmarshal(text, r); err != nil {
+			t.Fatal(err)
+		}
+		ids[contentOf("t", r.GetReturn()).Filing] = true
+	}
+	if len(ids) != 1200 {
+		t.Errorf("%d filings in 1200 requests", len(ids))
+	}
+	if WriteReturns(&b, 1, 0, 0) == nil {
+		t.Error("no returns at all were written without complaint")
 	}
 }

@@ -3,9 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
-	"math"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -41,7 +39,7 @@ figures are void.`,
   springtide loadtest compare small big
   springtide loadtest capacity --slo slo.yaml`,
 	}
-	cmd.AddCommand(a.loadtestRunCommand(), a.loadtestCompareCommand(), a.loadtestCapacityCommand())
+	cmd.AddCommand(a.loadtestRunCommand(), a.loadtestCompareCommand(), a.loadtestCapacityCommand(), a.loadtestReturnsCommand())
 	return parent(cmd)
 }
 
@@ -57,7 +55,7 @@ func (s *seasonFlags) register(f *pflag.FlagSet) {
 	f.DurationVar(&c.For, "for", time.Minute, "compress the trace into this time")
 	f.Uint64Var(&c.Seed, "seed", 1, "what fixes who files what and when")
 	f.StringVar(&s.slo, "slo", "", "`file` of what to reach, YAML such as \"ack_p99: 50ms\"")
-	f.Var(&choice{&c.Servers, []string{season.Embedded, season.Real}}, "servers", "what to start when there is no --target: everything in one process, or Kafka, Redis and a process for each role")
+	f.Var(&choice{&c.Servers, []string{season.Real, season.Embedded}}, "servers", "what to start when there is no --target: everything in one process, or Kafka, Redis and a process for each role")
 	f.StringVar(&s.target, "target", "", "file at this front door, `HOST:PORT`, and start nothing")
 	f.StringVar(&s.key, "key", "", "API `key` for the target; better in SPRINGTIDE_KEY")
 	f.StringVar(&s.tenant, "tenant", "dev", "the tenant that the key is of")
@@ -222,92 +220,6 @@ Without --slo the objective is ack_p99 250ms, accepted_p95 60s, nothing refused.
 	cmd.Flags().Float64Var(&least, "least", 100, "filings a second to begin with")
 	cmd.Flags().IntVar(&steps, "steps", 4, "how often the gap is halved")
 	return cmd
-}
-
-func (a *app) loadtestCompareCommand() *cobra.Command {
-	var seed uint64
-	cmd := &cobra.Command{
-		Use:   "compare A B",
-		Short: "Say whether run B was better than run A, worse, or the same within the noise",
-		Long: `Compare takes two runs (folders, or their run.json) and says of every figure
-whether B is better or worse than A. The interval is of the ratio B/A and holds
-95 % of 2,000 resamples of the runs' parts; where it holds 1, or the difference is
-under 2 %, it is noise.
-
-The exit code is 2 when something is worse.`,
-		Example: `  springtide loadtest compare before after`,
-		Args:    arguments(2, 2, "two runs: folders, or their run.json"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			var runs [2]*season.Report
-			for i, path := range args {
-				var err error
-				if runs[i], err = season.ReadReport(path); err != nil {
-					return err
-				}
-			}
-			return a.writeComparison(season.Compare(runs[0], runs[1], seed))
-		},
-	}
-	cmd.Flags().Uint64Var(&seed, "seed", 1, "what fixes the resamples")
-	return cmd
-}
-
-func (a *app) writeComparison(c season.Comparison) error {
-	worse := 0
-	rows := make([][]string, len(c.Lines))
-	for i, l := range c.Lines {
-		interval := ""
-		if l.Low > 0 {
-			interval = fmt.Sprintf("%.3f .. %.3f", l.Low, l.High)
-		}
-		if l.Word == season.Worse {
-			worse++
-		}
-		rows[i] = []string{l.Name, figure(l.A), figure(l.B), fmt.Sprintf("%.3f", l.Ratio), interval, a.compared(l.Word)}
-	}
-	var err error
-	if a.ui.JSON {
-		err = writeJSON(a.ui.Out, c)
-	} else {
-		s := a.ui.Lang
-		err = writeTable(a.ui.Out, a.ui.OutTerm, "", []column{
-			{s.say("指标", "FIGURE"), 0},
-			{"A", 0},
-			{"B", 0},
-			{"B/A", 0},
-			{s.say("95% 区间", "95 % INTERVAL"), 0},
-			{s.say("结论", "VERDICT"), 0},
-		}, rows)
-		for _, note := range c.Notes {
-			fmt.Fprintln(a.ui.Err, a.ui.warn(note))
-		}
-	}
-	if err == nil && worse > 0 {
-		err = ErrNeedsUser
-	}
-	return err
-}
-
-// compared is a verdict in the user's language.
-func (a *app) compared(word string) string {
-	s := a.ui.Lang
-	switch word {
-	case season.Better:
-		return s.say("变好", word)
-	case season.Worse:
-		return s.say("变差", word)
-	case season.Noise:
-		return s.say("噪声", word)
-	default:
-		return s.say("未判定", word)
-	}
-}
-
-func figure(v float64) string {
-	if v == math.Trunc(v) && math.Abs(v) < 1e9 {
-		return strconv.FormatFloat(v, 'f', -1, 64)
-	}
-	return strconv.FormatFloat(v, 'g', 4, 64)
 }
 
 // SeasonError is the exit of a run: nil, or an error that makes the exit code.

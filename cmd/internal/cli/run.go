@@ -149,7 +149,8 @@ Every flag can also be set in the environment: --kafka is SPRINGTIDE_KAFKA,
 the file given by --config.
 
 Exit codes: 0 done; 1 usage or start-up; 2 finished, but something needs you
-(wrong data, rejections); 3 the promise is broken; 4 a load test is void; 130 stopped by Ctrl-C.`,
+(wrong data, rejections); 3 the promise is broken; 4 a load test is void;
+130 stopped by Ctrl-C.`,
 		Example: `  springtide demo                      a sample firm of 300 companies, start to end
   springtide dev --data D              everything in one process, to try things out
   springtide check returns.csv         the rules of the forms, nothing sent
