@@ -14,9 +14,12 @@ import (
 // How filings are asked for.
 const (
 	askAtOnce = 500
-	// askEvery is the pause between two rounds of questions; a round asks for at most askInRound filings.
-	askEvery   = 100 * time.Millisecond
-	askInRound = 400
+	// askEvery is the pause between two rounds of questions. A round asks for at most so many
+	// filings, so that under a backlog the questions do not become the load: while the season is
+	// played, and after it, when everybody looks.
+	askEvery      = 100 * time.Millisecond
+	askWhilePlay  = 100
+	askAfterwards = 400
 	// asking bounds the questions under way, mostWatching the open streams.
 	asking       = 16
 	mostWatching = 400
@@ -29,6 +32,7 @@ type followers struct {
 	polls    atomic.Int64
 	watching atomic.Int64
 	streams  atomic.Int64
+	over     atomic.Bool // the season is
 	watches  sync.WaitGroup
 }
 
@@ -37,7 +41,11 @@ func (f *followers) poll(ctx context.Context) {
 	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
 	for {
-		f.round(ctx, f.notes.take(askInRound), false)
+		most := askWhilePlay
+		if f.over.Load() {
+			most = askAfterwards
+		}
+		f.round(ctx, f.notes.take(most), false)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -171,6 +179,7 @@ func finalState(s springtidev1.FilingState) bool {
 // settle asks until every acknowledged filing has ended or ctx ends, waits for what may
 // still take effect, and has everything told once more. It gives how many there is no last word on.
 func (f *followers) settle(ctx context.Context, stragglers time.Duration, drained func()) int {
+	f.over.Store(true)
 	f.notes.everything(2 * time.Second)
 	for ctx.Err() == nil && !f.notes.done() {
 		pause(ctx, askEvery)

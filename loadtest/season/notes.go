@@ -104,7 +104,7 @@ func (n *notes) take(most int) map[int][]string {
 	defer n.mu.Unlock()
 	now, ids := time.Now(), map[int][]string{}
 	for ; most > 0 && len(n.due) > 0 && !n.due[0].at.After(now); most-- {
-		s := heap.Pop(&n.due).(due).story
+		s := heap.Pop(&n.due).(due).story //nolint:errcheck // it holds nothing else
 		s.queued = false
 		ids[s.paper.tenant] = append(ids[s.paper.tenant], s.paper.Filing)
 	}
@@ -248,7 +248,7 @@ type dues []due
 func (d dues) Len() int           { return len(d) }
 func (d dues) Less(i, j int) bool { return d[i].at.Before(d[j].at) }
 func (d dues) Swap(i, j int)      { d[i], d[j] = d[j], d[i] }
-func (d *dues) Push(x any)        { *d = append(*d, x.(due)) }
+func (d *dues) Push(x any)        { *d = append(*d, x.(due)) } //nolint:errcheck // nothing else is pushed
 func (d *dues) Pop() any {
 	old := *d
 	x := old[len(old)-1]

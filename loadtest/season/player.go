@@ -15,8 +15,15 @@ import (
 )
 
 // mostInFlight bounds the requests that wait for an answer. Beyond it the schedule
-// is held up, which is measured as lateness like any other.
+// is held up, which is measured as lateness like any other. Who was told to come
+// back later is not in flight meanwhile.
 const mostInFlight = 10_000
+
+// places are the requests that may be in flight.
+type places chan struct{}
+
+func (p places) take() { p <- struct{}{} }
+func (p places) free() { <-p }
 
 // mostRefusals bounds the kinds of refusal that are told apart.
 const mostRefusals = 20
@@ -39,6 +46,7 @@ type sender interface {
 // A player presses the buttons of a plan on time. run owns it; counts are safe for concurrent use.
 type player struct {
 	door   sender
+	places places
 	notes  *notes
 	start  time.Time
 	sent   atomic.Int64 // clicks
@@ -56,7 +64,6 @@ type player struct {
 // run presses everything at its time and returns when all is answered or calling
 // ends. Clicks never wait for each other.
 func (p *player) run(ctx, calling context.Context, clicks []click) {
-	places := make(chan struct{}, mostInFlight)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for i := range clicks {
@@ -67,20 +74,18 @@ func (p *player) run(ctx, calling context.Context, clicks []click) {
 		if ctx.Err() != nil {
 			return
 		}
-		places <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-places }()
-			p.press(calling, c, i)
-		})
+		p.places.take()
+		wg.Go(func() { p.press(calling, c, i) })
 	}
 }
 
-// press sends one click until it is answered.
+// press sends one click until it is answered. It has a place, and frees it.
 func (p *player) press(ctx context.Context, c *click, turn int) {
 	done := press{click: c, late: max(0, time.Since(p.start)-c.at)}
 	p.sent.Add(1)
 	p.open.Add(1)
 	defer p.open.Add(-1)
+	defer p.places.free()
 	known := make([]bool, len(c.papers))
 	for wait := firstRetry; ctx.Err() == nil; wait = min(2*wait, lastRetry) {
 		done.tries++
@@ -104,7 +109,9 @@ func (p *player) press(ctx context.Context, c *click, turn int) {
 			}
 			break
 		}
+		p.places.free()
 		pause(ctx, next+rand.N(next/5+1))
+		p.places.take()
 	}
 	p.mu.Lock()
 	p.presses = append(p.presses, done)
@@ -156,6 +163,7 @@ func (p *player) correct(ctx, calling context.Context, a *paper) {
 		defer p.notes.corrected()
 		if pause(ctx, a.fix.think); ctx.Err() == nil {
 			p.fixed.Add(1)
+			p.places.take()
 			p.press(calling, c, int(p.fixed.Load()))
 		}
 	})

@@ -47,7 +47,7 @@ func (d *slowDoor) send(_ context.Context, _ int, c *click) ([]outcome, string, 
 
 func playing(door *slowDoor) *player {
 	door.start, door.tries = time.Now(), map[*click]int{}
-	return &player{door: door, notes: newNotes(), start: door.start, refusals: map[string]int{}, follow: func(*click, string) {}}
+	return &player{door: door, places: make(places, mostInFlight), notes: newNotes(), start: door.start, refusals: map[string]int{}, follow: func(*click, string) {}}
 }
 
 func clickAt(at time.Duration, ids ...string) click {
@@ -106,6 +106,31 @@ func TestAHeldUpScheduleIsSeen(t *testing.T) {
 		}
 		if late != 5 {
 			t.Errorf("%d clicks were late by a second, want 5", late)
+		}
+	})
+}
+
+// TestWhoIsToComeBackHoldsNobodyUp: a front door that sheds does not stop the season.
+func TestWhoIsToComeBackHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		door := &slowDoor{}
+		p := playing(door)
+		p.places = make(places, 1)
+		door.answer = func(try int, c *click) ([]outcome, error) {
+			if try == 1 {
+				return []outcome{{code: codes.ResourceExhausted, wait: time.Minute}}, nil
+			}
+			return []outcome{{named: c.papers[0].Filing}}, nil
+		}
+		p.run(t.Context(), t.Context(), []click{clickAt(0, "a"), clickAt(time.Second, "b"), clickAt(2*time.Second, "c")})
+		for _, x := range p.presses {
+			if x.late != 0 || x.tries != 2 || x.answered < time.Minute {
+				t.Errorf("%+v", x)
+			}
+		}
+		if len(p.presses) != 3 || p.acked.Load() != 3 {
+			t.Errorf("%d clicks, %d acknowledged", len(p.presses), p.acked.Load())
 		}
 	})
 }

@@ -125,7 +125,7 @@ func (r *season) play(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	start := time.Now().Add(startIn)
-	r.player = &player{door: r.door, notes: r.notes, start: start, refusals: map[string]int{}}
+	r.player = &player{door: r.door, places: make(places, mostInFlight), notes: r.notes, start: start, refusals: map[string]int{}}
 	r.followers = &followers{door: r.door, notes: r.notes}
 	r.meter = newMeter(r.site, start)
 	r.phase.set("season")
