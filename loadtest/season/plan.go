@@ -134,7 +134,7 @@ func alongCurve(cfg Config, dice *rand.Rand) []order {
 	for left := min(curve.Total(), mostFilings+1); left > 0; {
 		o := order{size: 1, at: curve.When(dice.Float64()), tenant: dice.IntN(cfg.Tenants)}
 		if dice.Float64() < batches {
-			o.size = min(drawBatch(dice), left)
+			o.size = min(drawBatch(dice), cfg.Batch, left)
 		}
 		left -= o.size
 		orders = append(orders, o)

@@ -52,6 +52,8 @@ type Config struct {
 	Tenants int
 	// Accountants is the share of filings that come in batches, 0 to 1.
 	Accountants float64
+	// Batch is the most returns of one batch: at a low rate one large batch is a wave of its own. 0: 500.
+	Batch int
 	// Mistakes and Deregistered are how many of a thousand returns break a rule of their
 	// form, and how many the authority refuses.
 	Mistakes, Deregistered int
@@ -97,6 +99,7 @@ type Key struct{ Tenant, Token string }
 func (c Config) withDefaults() Config {
 	or(&c.Tenants, 20)
 	or(&c.Workers, 1)
+	or(&c.Batch, mostBatch)
 	or(&c.Late, 100*time.Millisecond)
 	or(&c.Drain, 10*time.Minute)
 	if c.Servers == Target {
@@ -150,6 +153,9 @@ func (c Config) Validate() error {
 	}
 	if c.Tenants < 0 || c.Tenants > mostTenants || c.Workers < 0 || c.Workers > 64 {
 		wrong("%d tenants, %d workers: must be 1 to %d and 1 to 64", c.Tenants, c.Workers, mostTenants)
+	}
+	if c.Batch < 0 || c.Batch > mostBatch {
+		wrong("batch %d: must be 1 to %d returns", c.Batch, mostBatch)
 	}
 	if c.Mistakes < 0 || c.Deregistered < 0 || c.Mistakes+c.Deregistered > 1000 {
 		wrong("mistakes %d and deregistered %d: must be 0 to 1000 of a thousand together", c.Mistakes, c.Deregistered)

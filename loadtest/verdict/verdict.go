@@ -339,7 +339,7 @@ func (j *joiner) order(h *history) {
 	once := len(h.acks) == 1 && h.acks[0].Tries == 1
 	for i, later := range h.told {
 		for _, earlier := range h.told[:i] {
-			if !later.after(earlier) {
+			if !later.after(earlier) || earlier.State == NotFound || later.State == NotFound { // that is judged elsewhere
 				continue
 			}
 			older := earlier.Version > 0 && later.Version > 0 && later.Version < earlier.Version
@@ -362,8 +362,6 @@ func step(state string) int {
 		return 2
 	case stateAccepted, stateRejected, stateInvalid:
 		return 4
-	case NotFound:
-		return 5 // judged elsewhere
 	default:
 		return 3
 	}
