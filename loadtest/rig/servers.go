@@ -216,7 +216,7 @@ func Until(ctx context.Context, try func() error) error {
 		}
 		Sleep(ctx, 100*time.Millisecond)
 		if ctx.Err() != nil {
-			return errors.Join(ctx.Err(), err)
+			return errors.Join(context.Cause(ctx), err)
 		}
 	}
 }
