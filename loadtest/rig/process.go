@@ -42,7 +42,7 @@ type Process struct {
 	since    time.Time     // when cmd was started
 	lived    time.Duration // over the runs that ended
 	past     Usage         // of the runs that ended
-	seen     int64         // the most memory of this run, as far as anybody looked
+	seen     Usage         // of this run, as far as anybody looked
 }
 
 // An Exit is an end that nobody ordered.

@@ -14,14 +14,12 @@ type Usage struct {
 func (p *Process) Usage() Usage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	u := p.past
 	if p.cmd != nil && p.cmd.Process != nil {
+		// One that has just ended tells nothing any more; then the last look counts.
 		now, _ := UsageOf(p.cmd.Process.Pid)
-		u.CPU += now.CPU
-		u.Peak = max(u.Peak, now.Peak)
-		p.seen = max(p.seen, now.Peak)
+		p.seen.CPU, p.seen.Peak = max(p.seen.CPU, now.CPU), max(p.seen.Peak, now.Peak)
 	}
-	return u
+	return Usage{CPU: p.past.CPU + p.seen.CPU, Peak: max(p.past.Peak, p.seen.Peak)}
 }
 
 // Lived is how long it has been running, over all its starts.
@@ -37,7 +35,7 @@ func (p *Process) Lived() time.Duration {
 // remember adds a run that ended. The lock is held.
 func (p *Process) remember() {
 	p.past.CPU += p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
-	p.past.Peak = max(p.past.Peak, p.seen)
+	p.past.Peak = max(p.past.Peak, p.seen.Peak)
 	p.lived += time.Since(p.since)
-	p.seen = 0
+	p.seen = Usage{}
 }

@@ -65,7 +65,7 @@ func (s *seasonFlags) register(f *pflag.FlagSet) {
 	f.IntVar(&c.Workers, "workers", 1, "processes of each stage, with real servers")
 	f.IntVar(&c.Tenants, "tenants", 0, "firms that file (default: 20)")
 	f.Float64Var(&c.Accountants, "accountants", 0.7, "share of filings that come in batches")
-	f.IntVar(&c.Batch, "batch", 500, "most returns of one batch; at a low rate a large one is a wave of its own")
+	f.IntVar(&c.Batch, "most-batch", 500, "most returns of one batch; at a low rate a large one is a wave of its own")
 	f.IntVar(&c.Mistakes, "mistakes", 20, "of a thousand returns so many break a rule; who is told corrects them")
 	f.IntVar(&c.Deregistered, "deregistered", 5, "of a thousand returns so many are refused by the authority")
 	f.Float64Var(&c.Pollers, "pollers", 0.2, "share of clicks that are asked for as often as the answers say")
