@@ -12,6 +12,12 @@ import (
 //go:embed page.html
 var page string
 
+//go:embed style.css
+var style string
+
+// Style is the look of a page, which the reports of load tests share.
+func Style() template.CSS { return template.CSS(style) } //nolint:gosec // our own file
+
 // The size of one chart in its own units.
 const chartWidth, chartHeight, chartPoints = 860, 120, 860
 
@@ -77,8 +83,9 @@ func WriteHTML(out io.Writer, w World, traces []Trace, results []Result) error {
 	}
 	data := struct {
 		World    World
+		Style    template.CSS
 		Sections []section
-	}{w, sections}
+	}{w, Style(), sections}
 	if err := t.Execute(out, data); err != nil {
 		return fmt.Errorf("write page: %w", err)
 	}

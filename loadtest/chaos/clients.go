@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"springtide/loadtest/rig"
 	"springtide/loadtest/verdict"
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/filing"
@@ -110,7 +111,7 @@ func (c *clients) click(clicking, calling context.Context, returns []*springtide
 		// All decisions are drawn here, in order, so that the seed repeats them.
 		first, double, late := dice.IntN(len(c.doors)), dice.IntN(100) < doubleClicks, dice.IntN(100) < lateClicks
 		after := time.Duration(3+dice.IntN(27)) * time.Second
-		sleep(clicking, time.Until(begin.Add(time.Duration(float64(i)/rate*float64(time.Second)))))
+		rig.Sleep(clicking, time.Until(begin.Add(time.Duration(float64(i)/rate*float64(time.Second)))))
 		if err := failed.Load(); err != nil {
 			return *err
 		}
@@ -127,7 +128,7 @@ func (c *clients) click(clicking, calling context.Context, returns []*springtide
 			wg.Go(func() {
 				defer func() { <-places }()
 				if wait > 0 {
-					if sleep(clicking, wait); clicking.Err() != nil {
+					if rig.Sleep(clicking, wait); clicking.Err() != nil {
 						return
 					}
 				}
@@ -174,7 +175,7 @@ func (c *clients) press(ctx context.Context, on int, request *springtidev1.Submi
 			c.refuse(err)
 			return nil
 		}
-		if sleep(ctx, pause); ctx.Err() != nil {
+		if rig.Sleep(ctx, pause); ctx.Err() != nil {
 			return nil
 		}
 		on++

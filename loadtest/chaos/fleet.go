@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"springtide/loadtest/rig"
 	springtidev1 "springtide/proto/springtide/v1"
 )
 
@@ -22,7 +23,7 @@ const tenant = "chaos"
 type fleet struct {
 	cfg        Config
 	dir        string
-	processes  map[string]*process
+	processes  map[string]*rig.Process
 	simulators map[string]*simulator
 	network    *network
 	// doors are the gRPC addresses of the front doors.
@@ -43,7 +44,7 @@ const startTimeout = 2 * time.Minute
 // newFleet prepares everything; start starts it.
 func newFleet(ctx context.Context, cfg Config, dir string, returns []*springtidev1.Return) (*fleet, error) {
 	f := &fleet{
-		cfg: cfg, dir: dir, processes: map[string]*process{}, simulators: map[string]*simulator{},
+		cfg: cfg, dir: dir, processes: map[string]*rig.Process{}, simulators: map[string]*simulator{},
 		network: newNetwork(), failed: make(chan error, 1),
 	}
 	for _, r := range returns {
@@ -70,35 +71,35 @@ func newFleet(ctx context.Context, cfg Config, dir string, returns []*springtide
 }
 
 // add completes a process and makes it known.
-func (f *fleet) add(p *process) error {
-	log, err := os.OpenFile(filepath.Join(f.dir, "log", p.name+".log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+func (f *fleet) add(p *rig.Process) error {
+	log, err := os.OpenFile(filepath.Join(f.dir, "log", p.Name+".log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
-	if p.path == "" {
-		p.path = f.cfg.Binary
+	if p.Path == "" {
+		p.Path = f.cfg.Binary
 	}
-	p.env, p.log = f.cfg.Env, log
-	f.processes[p.name] = p
+	p.Env, p.Log = f.cfg.Env, log
+	f.processes[p.Name] = p
 	return nil
 }
 
 // prepareServers prepares broker and Redis, and the wires to them.
 func (f *fleet) prepareServers(ctx context.Context) error {
-	ports, err := freePorts(3 + 3*len(members()))
+	ports, err := rig.FreePorts(3 + 3*len(members()))
 	if err != nil {
 		return err
 	}
 	f.kafka, f.redis = ports[0], ports[1]
 	controller, ports := ports[2], ports[3:]
-	listeners, advertised := map[string]string{}, map[string]string{}
+	listeners := map[string]rig.Listener{}
 	for i, m := range members() {
-		listeners[m], advertised[m] = ports[3*i], ports[3*i+1]
+		listeners[m] = rig.Listener{Listen: ports[3*i], Advertised: ports[3*i+1]}
 		if err := f.network.wire(m, linkRedis, ports[3*i+2], f.redis); err != nil {
 			return err
 		}
 		if f.cfg.Servers == Real {
-			if err := f.network.wire(m, linkKafka, advertised[m], listeners[m]); err != nil {
+			if err := f.network.wire(m, linkKafka, listeners[m].Advertised, listeners[m].Listen); err != nil {
 				return err
 			}
 		}
@@ -107,17 +108,19 @@ func (f *fleet) prepareServers(ctx context.Context) error {
 	if err := errors.Join(os.MkdirAll(kafkaDir, 0o700), os.MkdirAll(redisDir, 0o700)); err != nil {
 		return err
 	}
-	kafka := &process{name: "kafka", args: []string{"embedded", "kafka", "--listen", f.kafka, "--data", kafkaDir}}
-	redis := &process{name: "redis", args: []string{"embedded", "redis", "--listen", f.redis}}
+	kafka := &rig.Process{Name: "kafka", Ready: rig.KafkaReady(f.kafka), Args: []string{"embedded", "kafka", "--listen", f.kafka, "--data", kafkaDir}}
+	redis := &rig.Process{Name: "redis", Ready: rig.RedisReady(f.redis), Args: []string{"embedded", "redis", "--listen", f.redis}}
 	if f.cfg.Servers == Real {
-		if kafka, err = realKafka(ctx, f.cfg, kafkaDir, f.kafka, controller, listeners, advertised); err != nil {
+		if kafka, err = rig.Kafka(ctx, rig.KafkaConfig{
+			Services: f.cfg.Services, Env: f.cfg.Env, Dir: kafkaDir, Own: f.kafka, Controller: controller, Listeners: listeners,
+			Heap: "384m", Quick: true,
+		}); err != nil {
 			return err
 		}
-		if redis, err = realRedis(redisDir, f.redis); err != nil {
+		if redis, err = rig.Redis(redisDir, f.redis); err != nil {
 			return err
 		}
 	}
-	kafka.ready, redis.ready = kafkaReady(f.kafka), redisReady(f.redis)
 	return errors.Join(f.add(kafka), f.add(redis))
 }
 
@@ -126,7 +129,7 @@ func simulatorName(class string) string { return "authority" + class }
 
 func (f *fleet) prepareSimulators() error {
 	classes := f.cfg.classes()
-	ports, err := freePorts(len(classes))
+	ports, err := rig.FreePorts(len(classes))
 	if err != nil {
 		return err
 	}
@@ -134,13 +137,13 @@ func (f *fleet) prepareSimulators() error {
 		name := simulatorName(class)
 		s := newSimulator("http://" + ports[i])
 		f.simulators[name] = s
-		if err := f.add(&process{
-			name: name, ready: portOpen(ports[i]),
-			args: []string{
+		if err := f.add(&rig.Process{
+			Name: name, Ready: rig.PortOpen(ports[i]),
+			Args: []string{
 				"authority-sim", "--listen", ports[i], "--data", filepath.Join(f.dir, name),
 				"--class", class, "--latency", "20ms~150ms", "--lag", "1s", "--log-format", "json",
 			},
-			started: func(ctx context.Context) {
+			Started: func(ctx context.Context) {
 				if err := s.again(ctx); err != nil && ctx.Err() == nil {
 					f.cfg.Logger.Warn("faults not set again", "process", name, "error", err)
 				}
@@ -154,7 +157,7 @@ func (f *fleet) prepareSimulators() error {
 
 // prepareMembers prepares the processes of ours.
 func (f *fleet) prepareMembers() error {
-	ports, err := freePorts(len(doors()))
+	ports, err := rig.FreePorts(len(doors()))
 	if err != nil {
 		return err
 	}
@@ -168,19 +171,19 @@ func (f *fleet) prepareMembers() error {
 			"--kafka", kafka, "--redis", f.network.proxies[m+"/"+linkRedis].Listen,
 			"--data", filepath.Join(f.dir, m), "--log-format", "json",
 		}
-		p := &process{name: m}
+		p := &rig.Process{Name: m}
 		switch role := strings.TrimRight(m, "0123456789"); role {
 		case "door":
-			p.args = append([]string{"serve", "--grpc", ports[i], "--http", "", "--admin", "", "--pepper", f.pepper()}, args...)
-			p.ready = portOpen(ports[i])
+			p.Args = append([]string{"serve", "--grpc", ports[i], "--http", "", "--admin", "", "--pepper", f.pepper()}, args...)
+			p.Ready = rig.PortOpen(ports[i])
 		case "submit":
 			authorities, err := f.authorities(m)
 			if err != nil {
 				return err
 			}
-			p.args, p.group = slices.Concat([]string{"work", role}, args, authorities), role
+			p.Args, p.Group = slices.Concat([]string{"work", role}, args, authorities), role
 		default:
-			p.args, p.group = append([]string{"work", role}, args...), role
+			p.Args, p.Group = append([]string{"work", role}, args...), role
 		}
 		if err := f.add(p); err != nil {
 			return err
@@ -194,7 +197,7 @@ func (f *fleet) pepper() string { return filepath.Join(f.dir, "pepper") }
 // authorities are the flags of a submitter. It reaches each simulator by one wire.
 func (f *fleet) authorities(m string) ([]string, error) {
 	classes := f.cfg.classes()
-	ports, err := freePorts(len(classes))
+	ports, err := rig.FreePorts(len(classes))
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +206,7 @@ func (f *fleet) authorities(m string) ([]string, error) {
 		flags = append(flags, "--authority", name+"=http://"+base+path+"?"+options+terms)
 	}
 	for i, class := range classes {
-		upstream := strings.TrimPrefix(f.simulators[simulatorName(class)].url, "http://")
+		upstream := strings.TrimPrefix(f.simulators[simulatorName(class)].URL, "http://")
 		link := linkAuthority
 		if i > 0 {
 			link += class // only the first can be spoilt by name; all are spoilt together
@@ -230,7 +233,7 @@ func (f *fleet) start(ctx context.Context) error {
 		for _, name := range names {
 			p := f.processes[name]
 			f.running.Go(func() {
-				if err := p.run(ctx); err != nil {
+				if err := p.Run(ctx); err != nil {
 					select {
 					case f.failed <- err:
 					default: // the first is the cause
@@ -240,10 +243,10 @@ func (f *fleet) start(ctx context.Context) error {
 		}
 		for _, name := range names {
 			p := f.processes[name]
-			if p.ready == nil {
+			if p.Ready == nil {
 				continue
 			}
-			if err := p.ready(waiting); err != nil {
+			if err := p.Ready(waiting); err != nil {
 				return fmt.Errorf("%s does not start: %w", name, err)
 			}
 		}
@@ -264,8 +267,8 @@ func (f *fleet) start(ctx context.Context) error {
 		return err
 	}
 	for _, m := range members() {
-		if p := f.processes[m]; p.group != "" {
-			if err := p.await(waiting, func(_ bool, joined []int) bool { return len(joined) > 0 }); err != nil {
+		if p := f.processes[m]; p.Group != "" {
+			if err := p.Await(waiting, func(_ bool, joined []int) bool { return len(joined) > 0 }); err != nil {
 				return fmt.Errorf("%s got no partition: %w", m, err)
 			}
 		}
@@ -276,7 +279,7 @@ func (f *fleet) start(ctx context.Context) error {
 // makeKey makes the clients' key, and with it the topics. A broker that was just
 // formatted may not lead its first partitions yet; a key too many does no harm.
 func (f *fleet) makeKey(ctx context.Context) error {
-	return until(ctx, func() error { return f.tryKey(ctx) })
+	return rig.Until(ctx, func() error { return f.tryKey(ctx) })
 }
 
 func (f *fleet) tryKey(ctx context.Context) error {
@@ -296,17 +299,17 @@ func (f *fleet) tryKey(ctx context.Context) error {
 // heal wakes, reconnects and calms everything, and waits until all processes run.
 func (f *fleet) heal(ctx context.Context) error {
 	for _, p := range f.processes {
-		p.signal(sigCont)
+		p.Signal(rig.Cont)
 	}
 	var errs []error
 	for name, s := range f.simulators {
-		err := until(ctx, func() error { return s.change(ctx, func(active map[string]bool) { clear(active) }) })
+		err := rig.Until(ctx, func() error { return s.change(ctx, func(active map[string]bool) { clear(active) }) })
 		if err != nil {
 			errs = append(errs, fmt.Errorf("calm %s: %w", name, err))
 		}
 	}
 	for _, p := range f.processes {
-		if err := p.await(ctx, isRunning); err != nil {
+		if err := p.Await(ctx, rig.IsRunning); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -321,19 +324,19 @@ func (f *fleet) close(ctx context.Context) {
 	f.running.Wait()
 	f.network.close(ctx)
 	for _, p := range f.processes {
-		_ = p.log.Close() // only a log
+		_ = p.Log.Close() // only a log
 	}
 	for _, s := range f.simulators {
-		s.close()
+		s.Close()
 	}
 }
 
 // exits are the ends that nobody ordered, in order of time.
-func (f *fleet) exits() []Exit {
-	var all []Exit
+func (f *fleet) exits() []rig.Exit {
+	var all []rig.Exit
 	for _, p := range f.processes {
-		all = append(all, p.unordered()...)
+		all = append(all, p.Unordered()...)
 	}
-	slices.SortFunc(all, func(a, b Exit) int { return a.At.Compare(b.At) })
+	slices.SortFunc(all, func(a, b rig.Exit) int { return a.At.Compare(b.At) })
 	return all
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"springtide/loadtest/rig"
 )
 
 // drainGrace is how long a process asked to end may take; the product promises 45 s.
@@ -38,7 +40,7 @@ type injector struct {
 func (i *injector) run(ctx context.Context, plan []Fault) {
 	begin := time.Now()
 	for _, f := range plan {
-		sleep(ctx, time.Until(begin.Add(f.At)))
+		rig.Sleep(ctx, time.Until(begin.Add(f.At)))
 		if ctx.Err() != nil {
 			break
 		}
@@ -74,11 +76,11 @@ func (i *injector) strike(ctx context.Context, s *strike) (bool, error) {
 		return i.atProcess(ctx, i.fleet.processes["redis"], s)
 	case RedisWipe:
 		p := i.fleet.processes["redis"]
-		if !p.fault.TryLock() {
+		if !p.Fault.TryLock() {
 			return false, nil
 		}
-		defer p.fault.Unlock()
-		err := until(ctx, func() error { return redisDo(ctx, i.fleet.redis, "FLUSHALL", "+OK") })
+		defer p.Fault.Unlock()
+		err := rig.Until(ctx, func() error { return rig.RedisDo(ctx, i.fleet.redis, "FLUSHALL", "+OK") })
 		return err == nil, unlessOver(ctx, err)
 	case Authority:
 		return i.atAuthority(ctx, s)
@@ -88,32 +90,32 @@ func (i *injector) strike(ctx context.Context, s *strike) (bool, error) {
 	return false, errors.New("unknown kind")
 }
 
-func (i *injector) atProcess(ctx context.Context, p *process, s *strike) (bool, error) {
-	if !p.fault.TryLock() {
+func (i *injector) atProcess(ctx context.Context, p *rig.Process, s *strike) (bool, error) {
+	if !p.Fault.TryLock() {
 		return false, nil
 	}
-	defer p.fault.Unlock()
+	defer p.Fault.Unlock()
 	if s.Kind == Pause {
-		if !p.signal(sigStop) {
+		if !p.Signal(rig.Stop) {
 			return false, nil
 		}
-		sleep(ctx, s.For)
-		p.signal(sigCont)
+		rig.Sleep(ctx, s.For)
+		p.Signal(rig.Cont)
 		return true, nil
 	}
-	sig, grace := sigKill, time.Duration(0)
+	sig, grace := rig.Kill, time.Duration(0)
 	if s.Kind == Restart || s.Kind == BrokerStop {
-		sig, grace = sigTerm, drainGrace
+		sig, grace = rig.Term, drainGrace
 	}
 	s.begin = time.Now()
 	var ok bool
-	if s.held, ok = p.end(sig, grace, s.For); !ok {
+	if s.held, ok = p.End(sig, grace, s.For); !ok {
 		return false, nil
 	}
 	// The next fault must not hit a process that is not even up.
-	err := p.await(ctx, isRunning)
-	if err == nil && p.ready != nil {
-		err = p.ready(ctx)
+	err := p.Await(ctx, rig.IsRunning)
+	if err == nil && p.Ready != nil {
+		err = p.Ready(ctx)
 	}
 	return true, unlessOver(ctx, err)
 }
@@ -137,7 +139,7 @@ func (i *injector) atAuthority(ctx context.Context, s *strike) (bool, error) {
 	if err := change(ctx, true); err != nil && ctx.Err() == nil {
 		i.fleet.cfg.Logger.Debug("authority is away, its faults come later", "error", err)
 	}
-	sleep(ctx, s.For)
+	rig.Sleep(ctx, s.For)
 	if err := change(context.WithoutCancel(ctx), false); err != nil {
 		i.fleet.cfg.Logger.Debug("authority is away, its faults end later", "error", err)
 	}
@@ -164,7 +166,7 @@ func (i *injector) atNetwork(ctx context.Context, s *strike) (bool, error) {
 		}
 		heals = append(heals, heal)
 	}
-	sleep(ctx, s.For)
+	rig.Sleep(ctx, s.For)
 	for _, heal := range heals {
 		errs = append(errs, heal(context.WithoutCancel(ctx)))
 	}

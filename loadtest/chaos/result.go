@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"springtide/loadtest/rig"
 	"springtide/loadtest/verdict"
 	"springtide/services/filing"
 )
@@ -37,6 +38,7 @@ type Result struct {
 	Altered     int `json:"altered"`
 	Stray       int `json:"stray"`
 	Unfinished  int `json:"unfinished"`
+	Backwards   int `json:"backwards"`
 	Accepted    int `json:"accepted"`
 	Rejected    int `json:"rejected"`
 	Invalid     int `json:"invalid"`
@@ -69,7 +71,7 @@ type Result struct {
 	Causes   map[string]int `json:"causes,omitempty"`
 	Refusals map[string]int `json:"refusals,omitempty"`
 	// Exits are processes that ended though nobody had ordered it.
-	Exits []Exit `json:"exits,omitempty"`
+	Exits []rig.Exit `json:"exits,omitempty"`
 	// Findings are the violations, at most mostFindings of each kind.
 	Findings []verdict.Finding `json:"findings,omitempty"`
 	// Dir holds the evidence, if it was kept.
@@ -80,7 +82,7 @@ const mostFindings = 20
 
 // Broken reports a violation of the promise.
 func (r Result) Broken() bool {
-	return r.Lost+r.Twice+r.WronglyTold+r.Altered+r.Stray+r.Unfinished > 0
+	return r.Lost+r.Twice+r.WronglyTold+r.Altered+r.Stray+r.Unfinished+r.Backwards > 0
 }
 
 // judged takes over what the oracle said.
@@ -89,6 +91,7 @@ func (r *Result) judged(e verdict.Evidence, v verdict.Verdict) {
 	r.Accepted, r.Rejected, r.Invalid, r.Quarantined = v.Accepted, v.Rejected, v.Invalid, v.Quarantined
 	r.Lost, r.Twice, r.WronglyTold = v.Count(verdict.Lost), v.Count(verdict.Twice), v.Count(verdict.WronglyTold)
 	r.Altered, r.Stray, r.Unfinished = v.Count(verdict.Altered), v.Count(verdict.Stray), v.Count(verdict.Unfinished)
+	r.Backwards = v.Count(verdict.Backwards)
 	shown := map[string]int{}
 	for _, f := range v.Findings {
 		if shown[f.Kind]++; shown[f.Kind] <= mostFindings {
@@ -196,8 +199,8 @@ func (r Result) Write(w io.Writer) error {
 	row("lost", "%d", r.Lost)
 	row("filed twice", "%d", r.Twice)
 	row("wrongly told", "%d", r.WronglyTold)
-	if r.Altered+r.Stray+r.Unfinished > 0 {
-		row("altered", "%d, stray %d, unfinished %d", r.Altered, r.Stray, r.Unfinished)
+	if r.Altered+r.Stray+r.Unfinished+r.Backwards > 0 {
+		row("altered", "%d, stray %d, unfinished %d, backwards %d", r.Altered, r.Stray, r.Unfinished, r.Backwards)
 	}
 	for _, f := range r.Findings {
 		row("  "+f.Kind, "%s: %s", f.Filing, f.Why)

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"springtide/loadtest/verdict"
 	"springtide/services/filing"
 	"springtide/services/forms/sample"
@@ -172,51 +170,5 @@ func TestImpossibleRunsAreRefused(t *testing.T) {
 		if spoil(&c); c.validate() == nil {
 			t.Errorf("%s was accepted", name)
 		}
-	}
-}
-
-func TestPortsAreFreeAndDifferent(t *testing.T) {
-	t.Parallel()
-	ports, err := freePorts(40)
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen := map[string]bool{}
-	for _, p := range ports {
-		if seen[p] {
-			t.Errorf("%s twice", p)
-		}
-		seen[p] = true
-	}
-}
-
-func TestEveryProcessHasItsListener(t *testing.T) {
-	t.Parallel()
-	listeners, advertised := map[string]string{}, map[string]string{}
-	for _, m := range members() {
-		listeners[m], advertised[m] = "inner-"+m+":1", "outer-"+m+":2"
-	}
-	text := kafkaProperties("D", "own:1", "controller:1", listeners, advertised)
-	lines := map[string]string{}
-	for line := range strings.Lines(text) {
-		name, value, ok := strings.Cut(strings.TrimSpace(line), "=")
-		if _, twice := lines[name]; !ok || twice {
-			t.Errorf("line %q", line)
-		}
-		lines[name] = value
-	}
-	for _, m := range members() {
-		name := strings.ToUpper(m)
-		for key, want := range map[string]string{
-			"listeners": name + "://inner-" + m + ":1", "advertised.listeners": name + "://outer-" + m + ":2",
-			"listener.security.protocol.map": name + ":PLAINTEXT",
-		} {
-			if !strings.Contains(lines[key], want) {
-				t.Errorf("%s lacks %s", key, want)
-			}
-		}
-	}
-	if diff := cmp.Diff("controller:1", strings.TrimPrefix(lines["controller.quorum.voters"], "1@")); diff != "" {
-		t.Error(diff)
 	}
 }

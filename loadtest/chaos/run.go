@@ -16,6 +16,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"springtide/loadtest/rig"
 	"springtide/loadtest/verdict"
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/forms/sample"
@@ -39,7 +40,7 @@ const progressEvery = 10 * time.Second
 // everything it started is gone.
 func Run(ctx context.Context, cfg Config) (Result, error) {
 	cfg = cfg.withDefaults()
-	if err := errors.Join(cfg.validate(), supported()); err != nil {
+	if err := errors.Join(cfg.validate(), rig.Supported()); err != nil {
 		return Result{}, fmt.Errorf("chaos: %w", err)
 	}
 	dir, err := folder(cfg)
@@ -239,7 +240,7 @@ func (r *run) calm(ctx context.Context) error {
 // report prints a line now and then.
 func (r *run) report(ctx context.Context, began time.Time) {
 	for {
-		if sleep(ctx, progressEvery); ctx.Err() != nil {
+		if rig.Sleep(ctx, progressEvery); ctx.Err() != nil {
 			return
 		}
 		acked, open := r.clients.watch.counts()
@@ -299,7 +300,7 @@ func (r *run) evidence(ctx context.Context) (verdict.Evidence, error) {
 	}
 	defer book.Close()
 	for name, s := range r.fleet.simulators {
-		if err := s.book(ctx, book); err != nil {
+		if err := s.Book(ctx, book); err != nil {
 			return e, fmt.Errorf("book of %s: %w", name, err)
 		}
 	}

@@ -1,27 +1,11 @@
 package chaos
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
 	"sync"
-	"time"
-)
 
-// rule is one rule of the simulator's fault script.
-type rule struct {
-	Kind        string            `json:"kind"`
-	Probability float64           `json:"probability"`
-	Match       map[string]string `json:"match,omitempty"`
-	Delay       string            `json:"delay,omitempty"`
-	Status      int               `json:"status,omitempty"`
-	RetryAfter  string            `json:"retry_after,omitempty"`
-	Guaranteed  *bool             `json:"guaranteed,omitempty"`
-	Hit         int               `json:"hit,omitempty"`
-}
+	"springtide/loadtest/rig"
+)
 
 // authorityModes name the misbehaviours. They fit all classes; the delays stay
 // within the terms, since an authority that breaks its terms breaks the promise.
@@ -34,8 +18,8 @@ func authorityModes() []string {
 }
 
 // rulesOf are the rules of a mode. A part of the requests passes, so that both kinds meet.
-func rulesOf(mode string) []rule {
-	r := rule{Kind: mode, Probability: 0.5}
+func rulesOf(mode string) []rig.Rule {
+	r := rig.Rule{Kind: mode, Probability: 0.5}
 	no := false
 	switch mode {
 	case "hang":
@@ -44,7 +28,7 @@ func rulesOf(mode string) []rule {
 		r.Delay = "2s"
 	case "visibility-lag":
 		r.Delay, r.Probability = "1500ms", 1
-		return []rule{r, {Kind: "reset-after", Probability: 0.3}}
+		return []rig.Rule{r, {Kind: "reset-after", Probability: 0.3}}
 	case "maintenance":
 		r.Probability, r.RetryAfter = 1, "2s"
 	case "maintenance-unsure":
@@ -57,26 +41,25 @@ func rulesOf(mode string) []rule {
 		r.Delay = "2s"
 	case "query-trouble":
 		query := map[string]string{"operation": "query"}
-		return []rule{
+		return []rig.Rule{
 			{Kind: "5xx-after", Probability: 0.3},
 			{Kind: "5xx-before", Probability: 0.4, Match: query},
 			{Kind: "reset-before", Probability: 0.4, Match: query},
 			{Kind: "garbage", Probability: 0.5, Match: query},
 		}
 	case "storm":
-		var all []rule
+		var all []rig.Rule
 		for _, kind := range []string{"5xx-after", "reset", "late-apply", "garbage", "false-duplicate", "5xx-before"} {
-			all = append(all, rule{Kind: kind, Probability: 0.2, Delay: "2s"})
+			all = append(all, rig.Rule{Kind: kind, Probability: 0.2, Delay: "2s"})
 		}
 		return all
 	}
-	return []rule{r}
+	return []rig.Rule{r}
 }
 
-// A simulator is an authority process's control port.
+// A simulator is an authority process's control port, with the modes that are switched on.
 type simulator struct {
-	url    string
-	client *http.Client
+	*rig.Simulator
 
 	mu     sync.Mutex
 	active map[string]bool // modes
@@ -84,14 +67,14 @@ type simulator struct {
 }
 
 func newSimulator(url string) *simulator {
-	return &simulator{url: url, client: &http.Client{Timeout: 2 * time.Second}, active: map[string]bool{}}
+	return &simulator{Simulator: rig.NewSimulator(url), active: map[string]bool{}}
 }
 
 // change switches modes and keeps the count of hits, which a new script resets.
 func (s *simulator) change(ctx context.Context, apply func(active map[string]bool)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n, err := s.read(ctx); err == nil {
+	if n, err := s.Hits(ctx); err == nil {
 		s.hits += n
 	}
 	apply(s.active)
@@ -105,58 +88,12 @@ func (s *simulator) again(ctx context.Context) error {
 	return s.write(ctx)
 }
 
-func (s *simulator) read(ctx context.Context) (hits int, err error) {
-	var script struct{ Faults []rule }
-	err = s.do(ctx, http.MethodGet, "/faults", nil, func(r io.Reader) error { return json.NewDecoder(r).Decode(&script) })
-	for _, f := range script.Faults {
-		hits += f.Hit
-	}
-	return hits, err
-}
-
 func (s *simulator) write(ctx context.Context) error {
-	script := struct {
-		Faults []rule `json:"faults"`
-	}{[]rule{}}
+	var rules []rig.Rule
 	for _, mode := range authorityModes() {
 		if s.active[mode] {
-			script.Faults = append(script.Faults, rulesOf(mode)...)
+			rules = append(rules, rulesOf(mode)...)
 		}
 	}
-	body, err := json.Marshal(script)
-	if err != nil {
-		return err
-	}
-	return s.do(ctx, http.MethodPut, "/faults", body, func(io.Reader) error { return nil })
+	return s.Set(ctx, rules)
 }
-
-func (s *simulator) do(ctx context.Context, method, path string, body []byte, use func(io.Reader) error) error {
-	req, err := http.NewRequestWithContext(ctx, method, s.url+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	res, err := s.client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(res.Body, 500)) // only for the message
-		return fmt.Errorf("%s %s: status %d: %s", method, path, res.StatusCode, text)
-	}
-	return use(res.Body)
-}
-
-// book copies the authority's book.
-func (s *simulator) book(ctx context.Context, to io.Writer) error {
-	patient := *s.client
-	patient.Timeout = time.Minute
-	copying := &simulator{url: s.url, client: &patient}
-	return copying.do(ctx, http.MethodGet, "/book", nil, func(r io.Reader) error {
-		_, err := io.Copy(to, r)
-		return err
-	})
-}
-
-// close gives up idle connections.
-func (s *simulator) close() { s.client.CloseIdleConnections() }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"springtide/loadtest/rig"
 	"springtide/loadtest/verdict"
 	springtidev1 "springtide/proto/springtide/v1"
 )
@@ -61,7 +62,7 @@ func (w *watch) run(ctx context.Context) error {
 		if err := w.round(ctx); err != nil {
 			return err
 		}
-		if sleep(ctx, watchEvery); ctx.Err() != nil {
+		if rig.Sleep(ctx, watchEvery); ctx.Err() != nil {
 			return nil
 		}
 	}
@@ -113,7 +114,7 @@ func (w *watch) ask(ctx context.Context, ids []string, all bool) (bool, error) {
 	}
 	for _, f := range res.GetFilings() {
 		state := strings.TrimPrefix(f.GetState().String(), "FILING_STATE_")
-		t := verdict.Told{Filing: f.GetFilingId(), State: state, Cause: f.GetCause(), Asked: asked, At: at, Door: d.name}
+		t := verdict.Told{Filing: f.GetFilingId(), State: state, Cause: f.GetCause(), Version: f.GetVersion(), Asked: asked, At: at, Door: d.name}
 		if err := w.told(t, all); err != nil {
 			return true, err
 		}
@@ -148,12 +149,12 @@ func (w *watch) settle(ctx context.Context, stragglers time.Duration) (int, erro
 		if _, open := w.counts(); open == 0 || ctx.Err() != nil {
 			break
 		}
-		sleep(ctx, watchEvery)
+		rig.Sleep(ctx, watchEvery)
 	}
 	// What was sent last may still take effect; only then the last word counts.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stragglers+time.Minute)
 	defer cancel()
-	sleep(last, stragglers)
+	rig.Sleep(last, stragglers)
 	w.mu.Lock()
 	ids := make([]string, 0, len(w.states))
 	for id := range w.states {
@@ -167,7 +168,7 @@ func (w *watch) settle(ctx context.Context, stragglers time.Duration) (int, erro
 			return len(ids), err
 		}
 		if !answered {
-			sleep(last, firstRetry)
+			rig.Sleep(last, firstRetry)
 			continue
 		}
 		ids = ids[n:]

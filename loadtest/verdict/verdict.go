@@ -6,8 +6,9 @@
 // It refuses to look at anything of the system it judges: neither the view nor
 // the ledger is evidence. It knows of no cause either; it only says what is wrong.
 //
-// It judges clients that never cancel, never amend and never change the content
-// of what they clicked: for them a conflict or a cancellation is wrong as such.
+// It judges clients that never cancel and never amend, and change the content of
+// what they clicked only after they were told INVALID: for them a conflict or a
+// cancellation is wrong as such.
 package verdict
 
 import (
@@ -42,6 +43,8 @@ type Ack struct {
 	Asked time.Time `json:"asked"`
 	At    time.Time `json:"at"`
 	Door  string    `json:"door,omitempty"`
+	// Tries is how often the request was sent until it was acknowledged; 0: not known.
+	Tries int `json:"tries,omitempty"`
 }
 
 // A Told is one thing a client was told of a filing.
@@ -54,6 +57,19 @@ type Told struct {
 	Asked time.Time `json:"asked"`
 	At    time.Time `json:"at"`
 	Door  string    `json:"door,omitempty"`
+	// Version that came with it, which only ever grows; 0: none did.
+	Version int64 `json:"version,omitempty"`
+	// Digest of the content it was told of; empty: the answer gave none.
+	Digest string `json:"digest,omitempty"`
+	// Watch names the stream on which it came: what comes on one is in order
+	// whenever it was asked for. Empty: it is the answer to a question.
+	Watch string `json:"watch,omitempty"`
+}
+
+// after reports that a telling must be of the same age as another or newer: it was
+// asked for when the other was there already, or came behind it on the same stream.
+func (t Told) after(other Told) bool {
+	return t.Asked.After(other.At) || (t.Watch != "" && t.Watch == other.Watch && t.At.After(other.At))
 }
 
 // NotFound is the state of a filing that the front door did not know.
@@ -99,6 +115,8 @@ const (
 	Lost        = "lost"
 	Twice       = "twice"
 	WronglyTold = "wrongly told"
+	// Backwards: told something older than had been told before.
+	Backwards = "backwards"
 	// Altered: what was filed is not what was clicked.
 	Altered = "altered"
 	// Stray: filed, though nobody clicked it.
@@ -215,6 +233,7 @@ func (j *joiner) judge(h *history) {
 	slices.SortStableFunc(h.told, func(a, b Told) int { return a.At.Compare(b.At) })
 	j.book(h)
 	j.words(h)
+	j.order(h)
 	if len(h.acks) > 0 {
 		j.end(h)
 	}
@@ -262,7 +281,7 @@ func (j *joiner) words(h *history) {
 		switch {
 		case t.State == NotFound && !firstAck.IsZero() && t.Asked.After(firstAck):
 			wrong(t.State, " after it was acknowledged")
-		case (t.State == stateRejected || t.State == stateInvalid) && len(h.filed) > 0:
+		case (t.State == stateRejected || t.State == stateInvalid) && h.contradicts(t):
 			wrong(t.State, ", yet filed: "+lines(h.filed))
 		case t.State == stateAccepted && len(h.filed) == 0:
 			wrong(t.State, ", yet not in the book")
@@ -278,6 +297,73 @@ func (j *joiner) words(h *history) {
 		if t.State == stateAccepted && (accepted.IsZero() || t.At.Before(accepted)) {
 			accepted = t.At
 		}
+	}
+}
+
+// contradicts reports that the authority holds what a client was told is refused or
+// wrong. What was clicked with other content after that is another matter.
+func (h *history) contradicts(t Told) bool {
+	other := h.corrections(t)
+	return slices.ContainsFunc(h.filed, func(l Line) bool {
+		switch {
+		case len(other) == 0:
+			return true
+		case l.Ref == "": // it may be a correction, for all this authority knows
+			return false
+		default:
+			return !other[l.Digest]
+		}
+	})
+}
+
+// corrections are the digests that were clicked and are not what a client was told of:
+// by the digest that was told, or else what was first clicked later.
+func (h *history) corrections(t Told) map[string]bool {
+	other := map[string]bool{}
+	for _, a := range h.acks {
+		if t.Digest != "" && a.Digest != t.Digest || t.Digest == "" && a.Asked.After(t.At) {
+			other[a.Digest] = true
+		}
+	}
+	for _, a := range h.acks {
+		if t.Digest == "" && !a.Asked.After(t.At) {
+			delete(other, a.Digest)
+		}
+	}
+	return other
+}
+
+// order looks at whether what clients were told only ever moved on. Versions say so
+// of any filing, states only of one that was clicked once: another click starts anew.
+func (j *joiner) order(h *history) {
+	once := len(h.acks) == 1 && h.acks[0].Tries == 1
+	for i, later := range h.told {
+		for _, earlier := range h.told[:i] {
+			if !later.after(earlier) || earlier.State == NotFound || later.State == NotFound { // that is judged elsewhere
+				continue
+			}
+			older := earlier.Version > 0 && later.Version > 0 && later.Version < earlier.Version
+			back := once && step(later.State) < step(earlier.State)
+			if older || back {
+				j.find(Backwards, h.id, "told "+later.State+" after "+earlier.State+", which is newer")
+				return
+			}
+		}
+	}
+}
+
+// step is how far a filing is that was clicked once. Between the queue and the end
+// it may go to and fro, and a person may send what needs attention back there.
+func step(state string) int {
+	switch state {
+	case stateReceived:
+		return 1
+	case stateChecking:
+		return 2
+	case stateAccepted, stateRejected, stateInvalid:
+		return 4
+	default:
+		return 3
 	}
 }
 
@@ -315,8 +401,10 @@ func (j *joiner) end(h *history) {
 	}
 }
 
-// The states that end a filing, as they are told.
+// The states, as they are told.
 const (
+	stateReceived  = "RECEIVED"
+	stateChecking  = "CHECKING"
 	stateAccepted  = "ACCEPTED"
 	stateRejected  = "REJECTED"
 	stateInvalid   = "INVALID"

@@ -286,3 +286,67 @@ func ExampleJoin() {
 	fmt.Println(v.Kept(), v.Findings[0].Kind)
 	// Output: false wrongly told
 }
+
+func TestCorrectionAfterInvalid(t *testing.T) {
+	t.Parallel()
+	first, corrected := ack(1, 1), ack(1, 3)
+	corrected.Digest = "corrected"
+	filed := line(1, "filed", 4)
+	filed.Digest = "corrected"
+	foreign := filed // an authority that knows nothing of ours
+	foreign.Ref, foreign.Digest = "", "body"
+	of := func(x verdict.Told, digest string) verdict.Told { x.Digest = digest; return x }
+	for name, tt := range map[string]struct {
+		acks []verdict.Ack
+		told []verdict.Told
+		line verdict.Line
+		want []string
+	}{
+		"the correction is filed":                {[]verdict.Ack{first, corrected}, []verdict.Told{told(1, "INVALID", 2), told(1, "ACCEPTED", 5)}, filed, nil},
+		"and by an authority without references": {[]verdict.Ack{first, corrected}, []verdict.Told{told(1, "INVALID", 2), told(1, "ACCEPTED", 5)}, foreign, nil},
+		"the wrong one is filed":                 {[]verdict.Ack{first, corrected}, []verdict.Told{told(1, "INVALID", 2), told(1, "ACCEPTED", 5)}, line(1, "filed", 4), []string{verdict.WronglyTold}},
+		"the same again is no correction":        {[]verdict.Ack{first, ack(1, 3)}, []verdict.Told{told(1, "INVALID", 2), told(1, "ACCEPTED", 5)}, line(1, "filed", 4), []string{verdict.WronglyTold}},
+		"told late of the first content":         {[]verdict.Ack{first, corrected}, []verdict.Told{of(told(1, "INVALID", 3.5), "d1"), told(1, "ACCEPTED", 5)}, filed, nil},
+		"told wrong of the correction":           {[]verdict.Ack{first, corrected}, []verdict.Told{of(told(1, "INVALID", 3.5), "corrected"), told(1, "ACCEPTED", 5)}, filed, []string{verdict.WronglyTold}},
+		"told wrong after the correction":        {[]verdict.Ack{first, corrected}, []verdict.Told{told(1, "INVALID", 2), told(1, "INVALID", 3.5), told(1, "ACCEPTED", 5)}, filed, []string{verdict.WronglyTold}},
+	} {
+		v := verdict.Join(verdict.Evidence{Acks: tt.acks, Told: tt.told, Book: []verdict.Line{tt.line}})
+		var got []string
+		for _, f := range v.Findings {
+			got = append(got, f.Kind)
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s: %s\n%+v", name, diff, v.Findings)
+		}
+	}
+}
+
+func TestStatusNeverGoesBackwards(t *testing.T) {
+	t.Parallel()
+	version := func(x verdict.Told, v int64) verdict.Told { x.Version = v; return x }
+	stream := func(x verdict.Told) verdict.Told { x.Watch, x.Asked = "w", at(0); return x }
+	once, again := ack(1, 1), ack(1, 1)
+	once.Tries = 1
+	for name, tt := range map[string]struct {
+		acks []verdict.Ack
+		told []verdict.Told
+		want int
+	}{
+		"moves on":                  {[]verdict.Ack{once}, []verdict.Told{version(told(1, "RECEIVED", 2), 1), version(told(1, "QUEUED", 3), 2)}, 0},
+		"an older version":          {[]verdict.Ack{again}, []verdict.Told{version(told(1, "QUEUED", 2), 2), version(told(1, "RECEIVED", 3), 1)}, 1},
+		"an older state":            {[]verdict.Ack{once}, []verdict.Told{told(1, "QUEUED", 2), told(1, "CHECKING", 3)}, 1},
+		"to and fro at the bureau":  {[]verdict.Ack{once}, []verdict.Told{told(1, "SUBMITTING", 2), told(1, "WAITING", 3), told(1, "QUEUED", 4)}, 0},
+		"another click starts anew": {[]verdict.Ack{once, again}, []verdict.Told{told(1, "INVALID", 2), told(1, "RECEIVED", 3)}, 0},
+		"a repeated request may":    {[]verdict.Ack{again}, []verdict.Told{told(1, "INVALID", 2), told(1, "RECEIVED", 3)}, 0},
+		"two questions at a time":   {[]verdict.Ack{once}, []verdict.Told{told(1, "QUEUED", 2), told(1, "RECEIVED", 2.05)}, 0},
+		"a stream is in order":      {[]verdict.Ack{once}, []verdict.Told{stream(told(1, "QUEUED", 2)), stream(told(1, "RECEIVED", 2.05))}, 1},
+		"a stream and a question":   {[]verdict.Ack{once}, []verdict.Told{told(1, "QUEUED", 2), stream(told(1, "RECEIVED", 2.5))}, 0},
+		"an answer behind a stream": {[]verdict.Ack{once}, []verdict.Told{stream(told(1, "QUEUED", 2)), told(1, "RECEIVED", 3)}, 1},
+		"what a person sent back":   {[]verdict.Ack{once}, []verdict.Told{told(1, "NEEDS_ATTENTION", 2), told(1, "QUEUED", 3)}, 0},
+	} {
+		v := verdict.Join(verdict.Evidence{Acks: tt.acks, Told: tt.told})
+		if got := v.Count(verdict.Backwards); got != tt.want {
+			t.Errorf("%s: %d found, want %d: %+v", name, got, tt.want, v.Findings)
+		}
+	}
+}

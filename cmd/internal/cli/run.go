@@ -21,6 +21,8 @@ const (
 	ExitNeedsUser = 2
 	// ExitBroken: the promise is broken.
 	ExitBroken = 3
+	// ExitVoid: the load test could not keep its own schedule; its figures are void.
+	ExitVoid = 4
 	// ExitInterrupted: stopped by Ctrl-C before the end, as shells count it.
 	ExitInterrupted = 130
 )
@@ -30,6 +32,8 @@ var (
 	ErrNeedsUser = errors.New("something needs the user")
 	// ErrPromiseBroken ends a command with 3: a filing was lost, doubled or told wrongly.
 	ErrPromiseBroken = errors.New("the promise is broken")
+	// ErrVoid ends a command with 4: the load test could not keep its own schedule.
+	ErrVoid = errors.New("the run is void")
 
 	// ErrInterrupted ends a command with 130: Ctrl-C came before the end.
 	ErrInterrupted = errors.New("interrupted")
@@ -97,6 +101,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	case errors.Is(err, ErrPromiseBroken):
 		fmt.Fprintln(a.streams.Err, a.ui.bad("error:"), err)
 		return ExitBroken
+	case errors.Is(err, ErrVoid):
+		fmt.Fprintln(a.streams.Err, a.ui.bad("error:"), err)
+		return ExitVoid
 	case errors.Is(err, ErrNeedsUser):
 		if err != ErrNeedsUser { //nolint:errorlint // only the bare one has nothing to add
 			fmt.Fprintln(a.streams.Err, a.ui.bad("error:"), err)
@@ -142,7 +149,8 @@ Every flag can also be set in the environment: --kafka is SPRINGTIDE_KAFKA,
 the file given by --config.
 
 Exit codes: 0 done; 1 usage or start-up; 2 finished, but something needs you
-(wrong data, rejections); 3 the promise is broken; 130 stopped by Ctrl-C.`,
+(wrong data, rejections); 3 the promise is broken; 4 a load test is void;
+130 stopped by Ctrl-C.`,
 		Example: `  springtide demo                      a sample firm of 300 companies, start to end
   springtide dev --data D              everything in one process, to try things out
   springtide check returns.csv         the rules of the forms, nothing sent
@@ -168,7 +176,7 @@ Exit codes: 0 done; 1 usage or start-up; 2 finished, but something needs you
 	add("file", a.fileCommand(), a.checkCommand(), a.statusCommand(), a.listCommand(), a.watchCommand(),
 		a.cancelCommand(), a.retryCommand(), a.receiptCommand(), a.formsCommand())
 	add("run", a.serveCommand(), a.workCommand(), a.simCommand(), a.keysCommand(), a.deadCommand(),
-		a.quarantineCommand(), a.sweepCommand(), a.doctorCommand(), a.chaosCommand(), a.scaleCommand())
+		a.quarantineCommand(), a.sweepCommand(), a.doctorCommand(), a.chaosCommand(), a.loadtestCommand(), a.scaleCommand())
 	root.AddCommand(a.versionCommand(), a.embeddedCommand())
 	parent(root)
 	return root

@@ -37,8 +37,8 @@ func Chaos(ctx context.Context, o cli.ChaosOptions) error {
 		err = result.Write(o.UI.Out)
 	}
 	if err == nil && result.Broken() {
-		err = fmt.Errorf("%w: %d lost, %d filed twice, %d wrongly told, %d altered, %d stray, %d unfinished", cli.ErrPromiseBroken,
-			result.Lost, result.Twice, result.WronglyTold, result.Altered, result.Stray, result.Unfinished)
+		err = fmt.Errorf("%w: %d lost, %d filed twice, %d wrongly told, %d altered, %d stray, %d unfinished, %d backwards", cli.ErrPromiseBroken,
+			result.Lost, result.Twice, result.WronglyTold, result.Altered, result.Stray, result.Unfinished, result.Backwards)
 	}
 	return err
 }

@@ -1,4 +1,4 @@
-package chaos
+package rig
 
 import (
 	"bytes"
@@ -12,24 +12,24 @@ import (
 	"time"
 )
 
-// A process is one child: it is kept running, and started again when it ends,
-// whether by our hand or by its own. run owns it; the other methods are safe
+// A Process is one child: it is kept running, and started again when it ends,
+// whether by our hand or by its own. Run owns it; the other methods are safe
 // for concurrent use.
-type process struct {
-	name string
-	path string
-	args []string
-	env  []string
-	log  *os.File
-	// group is the consumer group whose partitions are noted; empty: none.
-	group string
-	// ready waits until it serves; nil: there is nothing to wait for.
-	ready func(ctx context.Context) error
-	// started is called when it is ready again, from run; may be nil.
-	started func(ctx context.Context)
+type Process struct {
+	Name string
+	Path string
+	Args []string
+	Env  []string
+	Log  *os.File
+	// Group is the consumer group whose partitions are noted; empty: none.
+	Group string
+	// Ready waits until it serves; nil: there is nothing to wait for.
+	Ready func(ctx context.Context) error
+	// Started is called when it is ready again, from Run; may be nil.
+	Started func(ctx context.Context)
 
-	// fault is held by whoever kills, stops or pauses it.
-	fault sync.Mutex
+	// Fault is held by whoever kills, stops or pauses it.
+	Fault sync.Mutex
 
 	mu       sync.Mutex
 	cmd      *exec.Cmd
@@ -39,6 +39,10 @@ type process struct {
 	joined   []int         // partitions, as it logged last
 	changed  chan struct{} // closed at the next change of joined or cmd
 	exits    []Exit
+	since    time.Time     // when cmd was started
+	lived    time.Duration // over the runs that ended
+	past     Usage         // of the runs that ended
+	seen     Usage         // of this run, as far as anybody looked
 }
 
 // An Exit is an end that nobody ordered.
@@ -53,39 +57,39 @@ type Exit struct {
 // restartPause is how long a supervisor waits after an end that nobody ordered.
 const restartPause = time.Second
 
-// run keeps the process running until ctx ends, then kills it and waits.
-func (p *process) run(ctx context.Context) error {
+// Run keeps the process running until ctx ends, then kills it and waits.
+func (p *Process) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		tail := &tap{process: p}
 		ended, err := p.spawn(tail)
 		if err != nil {
-			return fmt.Errorf("start %s: %w", p.name, err)
+			return fmt.Errorf("start %s: %w", p.Name, err)
 		}
 		waiting, cancel := context.WithCancel(ctx)
 		var ready sync.WaitGroup
 		ready.Go(func() {
-			if p.started != nil && (p.ready == nil || p.ready(waiting) == nil) {
-				p.started(waiting)
+			if p.Started != nil && (p.Ready == nil || p.Ready(waiting) == nil) {
+				p.Started(waiting)
 			}
 		})
 		select {
 		case <-ended:
 		case <-ctx.Done():
-			p.end(sigKill, 0, 0)
+			p.End(Kill, 0, 0)
 			<-ended
 		}
 		cancel()
 		ready.Wait()
 		if pause := p.afterwards(tail); ctx.Err() == nil {
-			sleep(ctx, pause)
+			Sleep(ctx, pause)
 		}
 	}
 	return nil
 }
 
-func (p *process) spawn(tail *tap) (<-chan struct{}, error) {
-	cmd := exec.Command(p.path, p.args...)
-	cmd.Env, cmd.Stderr, cmd.Stdout = p.env, tail, p.log
+func (p *Process) spawn(tail *tap) (<-chan struct{}, error) {
+	cmd := exec.Command(p.Path, p.Args...)
+	cmd.Env, cmd.Stderr, cmd.Stdout = p.Env, tail, p.Log
 	cmd.SysProcAttr = ownGroup()
 	cmd.WaitDelay = 5 * time.Second
 	ended := make(chan struct{})
@@ -94,7 +98,7 @@ func (p *process) spawn(tail *tap) (<-chan struct{}, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p.cmd, p.ended, p.expected, p.joined = cmd, ended, false, nil
+	p.cmd, p.ended, p.expected, p.joined, p.since = cmd, ended, false, nil, time.Now()
 	p.wake()
 	go func() {
 		_ = cmd.Wait() // how it ended is in ProcessState
@@ -104,32 +108,33 @@ func (p *process) spawn(tail *tap) (<-chan struct{}, error) {
 }
 
 // afterwards notes an end that nobody ordered and says how long to wait before the next start.
-func (p *process) afterwards(tail *tap) time.Duration {
+func (p *Process) afterwards(tail *tap) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	state := p.cmd.ProcessState.String()
+	p.remember()
 	ordered, pause := p.expected, p.pause
 	p.cmd, p.expected, p.pause, p.joined = nil, false, 0, nil
 	p.wake()
 	if ordered {
 		return pause
 	}
-	p.exits = append(p.exits, Exit{Process: p.name, At: time.Now(), State: state, Last: tail.lastLine()})
+	p.exits = append(p.exits, Exit{Process: p.Name, At: time.Now(), State: state, Last: tail.lastLine()})
 	return restartPause
 }
 
 // wake tells those who wait for a change. The lock is held.
-func (p *process) wake() {
+func (p *Process) wake() {
 	if p.changed != nil {
 		close(p.changed)
 	}
 	p.changed = make(chan struct{})
 }
 
-// end ends the running process with a signal, insists after grace, and has it
+// End ends the running process with a signal, insists after grace, and has it
 // started again after pause. It returns the partitions it had, and false when
 // there was nothing to end. It waits until the process is gone.
-func (p *process) end(sig signal, grace, pause time.Duration) (held []int, ok bool) {
+func (p *Process) End(sig Signal, grace, pause time.Duration) (held []int, ok bool) {
 	p.mu.Lock()
 	if p.cmd == nil || p.expected {
 		p.mu.Unlock()
@@ -145,20 +150,20 @@ func (p *process) end(sig signal, grace, pause time.Duration) (held []int, ok bo
 	held, ended := slices.Clone(p.joined), p.ended
 	send(p.cmd, sig)
 	p.mu.Unlock()
-	if sig != sigKill {
+	if sig != Kill {
 		select {
 		case <-ended:
 			return held, true
 		case <-time.After(grace):
-			p.signal(sigKill)
+			p.Signal(Kill)
 		}
 	}
 	<-ended
 	return held, true
 }
 
-// signal sends to the running process, if there is one.
-func (p *process) signal(sig signal) bool {
+// Signal sends to the running process, if there is one.
+func (p *Process) Signal(sig Signal) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd == nil {
@@ -168,8 +173,8 @@ func (p *process) signal(sig signal) bool {
 	return true
 }
 
-// await waits until a condition on the partitions it has holds.
-func (p *process) await(ctx context.Context, holds func(running bool, joined []int) bool) error {
+// Await waits until a condition on the partitions it has holds.
+func (p *Process) Await(ctx context.Context, holds func(running bool, joined []int) bool) error {
 	for {
 		p.mu.Lock()
 		if p.changed == nil {
@@ -183,30 +188,31 @@ func (p *process) await(ctx context.Context, holds func(running bool, joined []i
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", p.name, context.Cause(ctx))
+			return fmt.Errorf("%s: %w", p.Name, context.Cause(ctx))
 		}
 	}
 }
 
-func isRunning(running bool, _ []int) bool { return running }
+// IsRunning is the condition that it runs.
+func IsRunning(running bool, _ []int) bool { return running }
 
-// unordered are the ends that nobody ordered.
-func (p *process) unordered() []Exit {
+// Unordered are the ends that nobody ordered.
+func (p *Process) Unordered() []Exit {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.exits)
 }
 
 // noteJoined reads a log line that says which partitions the process has got.
-func (p *process) noteJoined(line []byte) {
-	if p.group == "" || !bytes.Contains(line, []byte(`"joined"`)) {
+func (p *Process) noteJoined(line []byte) {
+	if p.Group == "" || !bytes.Contains(line, []byte(`"joined"`)) {
 		return
 	}
 	var said struct {
 		Msg, Group string
 		Partitions []int
 	}
-	if json.Unmarshal(line, &said) != nil || said.Msg != "joined" || said.Group != p.group {
+	if json.Unmarshal(line, &said) != nil || said.Msg != "joined" || said.Group != p.Group {
 		return
 	}
 	p.mu.Lock()
@@ -217,7 +223,7 @@ func (p *process) noteJoined(line []byte) {
 
 // A tap copies a process's log to its file and reads along. Only the goroutine that copies uses Write.
 type tap struct {
-	process *process
+	process *Process
 	part    []byte
 
 	mu   sync.Mutex
@@ -243,7 +249,7 @@ func (t *tap) Write(b []byte) (int, error) {
 	if len(t.part) > maxLogLine {
 		t.part = t.part[:0]
 	}
-	return t.process.log.Write(b)
+	return t.process.Log.Write(b)
 }
 
 func (t *tap) lastLine() string {
@@ -252,8 +258,8 @@ func (t *tap) lastLine() string {
 	return t.last
 }
 
-// sleep waits, or less if ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
+// Sleep waits, or less if ctx ends.
+func Sleep(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -1,0 +1,88 @@
+package season_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"springtide/loadtest/season"
+)
+
+// binary builds the program under test.
+func binary(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "springtide")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", path, "springtide/cmd/springtide")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return path
+}
+
+// TestASeasonOnTheEmbeddedStack is a few seconds of everything: the promise is kept
+// while the bureau throttles, and what was written says so.
+func TestASeasonOnTheEmbeddedStack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	trace, err := season.ReadTrace("flat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var env []string
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "SPRINGTIDE_") {
+			env = append(env, v)
+		}
+	}
+	bin, told := binary(t), 0
+	cfg := season.Config{
+		Trace: trace, Peak: 40, For: 4 * time.Second, Seed: 3, Tenants: 2, Accountants: 0.7, Mistakes: 100, Deregistered: 100,
+		Pollers: 0.5, Watchers: 0.3, Late: time.Minute, Servers: season.Embedded, Binary: bin, Env: env, Latency: "5ms", Out: t.TempDir(),
+		Faults: []season.Fault{{Kind: season.BureauThrottle, At: time.Second, For: time.Second}},
+		Tell:   func(season.Now) { told++ },
+		MakeKeys: func(ctx context.Context, kafka, pepper string, tenants []string) ([]season.Key, error) {
+			var keys []season.Key
+			for _, tenant := range tenants {
+				create := exec.CommandContext(ctx, bin, "keys", "create", "--kafka", kafka, "--pepper", pepper, "--tenant", tenant, "--role", "accountant")
+				create.Env = env
+				out, err := create.Output()
+				if err != nil {
+					return nil, fmt.Errorf("key: %w", err)
+				}
+				keys = append(keys, season.Key{Tenant: tenant, Token: strings.TrimSpace(string(out))})
+			}
+			return keys, nil
+		},
+	}
+	r, err := season.Run(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	if err := r.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	t.Log("\n" + text.String())
+	c := r.Counts
+	if r.Exit != season.ExitPass || c.Open+c.Refused+c.Unanswered > 0 || c.Accepted == 0 || c.Rejected == 0 || c.Corrected == 0 || c.Streams == 0 || c.Polls == 0 {
+		t.Errorf("exit %d, %+v, %+v", r.Exit, r.Verdict, c)
+	}
+	if r.Ack.Count == 0 || r.Accepted.Count != int64(c.Accepted) || r.Cost.CPUSeconds <= 0 || r.Cost.WorkerSeconds <= 0 || told == 0 {
+		t.Errorf("ack %+v, accepted %+v, cost %+v, told %d times", r.Ack, r.Accepted, r.Cost, told)
+	}
+	for _, name := range []string{"run.json", "ack.hgrm", "accepted.hgrm", "seconds.csv", "index.html"} {
+		if info, err := os.Stat(filepath.Join(cfg.Out, name)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	back, err := season.ReadReport(cfg.Out)
+	if err != nil || back.Counts != c || !back.Verdict.Pass {
+		t.Errorf("read back: %v, %+v", err, back)
+	}
+}
