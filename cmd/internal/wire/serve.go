@@ -10,6 +10,7 @@ import (
 
 	"springtide/cmd/internal/cli"
 	"springtide/services/admission"
+	"springtide/services/drafts"
 	"springtide/services/frontdoor"
 	"springtide/services/keys"
 	"springtide/services/telemetry"
@@ -134,6 +135,10 @@ func (c *core) serve(
 	if err != nil {
 		return "", err
 	}
+	office, err := drafts.New(drafts.Config{}, drafts.FromLog(c.events), c.log)
+	if err != nil {
+		return "", err
+	}
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return "", fmt.Errorf("gRPC port: %w", err)
@@ -141,13 +146,14 @@ func (c *core) serve(
 	door, err := frontdoor.New(frontdoor.Config{Partitions: c.events.Partitions(), Reflection: reflection}, frontdoor.Deps{
 		Listener: listener, Keys: store, Log: c.events, Records: frontdoor.RecordsOf(c.events),
 		Rows: c.view, Lists: c.view, Attention: c.view, Memory: c.view, Changes: frontdoor.ChangesOf(c.view), Admission: gate,
-		Rules: c.forms, Forms: c.forms, Logger: c.log, Metrics: c.registry,
+		Rules: c.forms, Forms: c.forms, Drafts: office, Logger: c.log, Metrics: c.registry,
 	})
 	if err != nil {
 		_ = listener.Close()
 		return "", err
 	}
 	s.run(ctx, "admission", gate.Run)
+	s.run(ctx, "drafts", office.Run)
 	s.run(ctx, "view notices", c.view.Run)
 	s.run(ctx, "front door", door.Run)
 	c.log.Info("front door is ready", "grpc", listener.Addr().String())
