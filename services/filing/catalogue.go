@@ -240,6 +240,27 @@ func filingProblems() []Problem {
 	}
 }
 
+// officeProblems: returns that are prepared and not sent.
+func officeProblems() []Problem {
+	return []Problem{
+		{
+			ReasonDraftChanged, CategoryPrecondition,
+			"该草稿已被他人修改或删除，本次保存未生效。", "Somebody else changed or deleted the draft; yours was not saved.",
+			"请重新打开该草稿，在最新内容上修改后再保存。", "Open the draft again and make your change to what is there now.",
+		},
+		{
+			ReasonDraftNotReady, CategoryPrecondition,
+			"该草稿还有 {count} 处错误，未提交。", "The draft breaks {count} rules and was not filed.",
+			"请按校验结果更正后再提交。", "Correct what the check names, then file it.",
+		},
+		{
+			ReasonTooManyDrafts, CategoryExhausted,
+			"草稿数量已达上限（{max} 份）。", "There are as many drafts as there may be: {max}.",
+			"请先提交或删除不需要的草稿。", "File or delete some first.",
+		},
+	}
+}
+
 // systemProblems: ours, or a limit of the caller's.
 func systemProblems() []Problem {
 	return []Problem{

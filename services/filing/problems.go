@@ -100,6 +100,10 @@ const (
 	ReasonNotInQuarantine   = "NOT_IN_QUARANTINE"
 	ReasonResolutionPending = "RESOLUTION_PENDING"
 
+	ReasonDraftChanged  = "DRAFT_CHANGED"
+	ReasonDraftNotReady = "DRAFT_NOT_READY"
+	ReasonTooManyDrafts = "TOO_MANY_DRAFTS"
+
 	ReasonLogUnavailable   = "LOG_UNAVAILABLE"
 	ReasonOutcomeUnknown   = "OUTCOME_UNKNOWN"
 	ReasonOverloaded       = "OVERLOADED"
@@ -142,8 +146,8 @@ func ProblemOf(reason string) Problem {
 	return internal
 }
 
-func problemGroups() [5]func() []Problem {
-	return [...]func() []Problem{accessProblems, requestProblems, returnProblems, filingProblems, systemProblems}
+func problemGroups() [6]func() []Problem {
+	return [...]func() []Problem{accessProblems, requestProblems, returnProblems, filingProblems, officeProblems, systemProblems}
 }
 
 // Args fill the {name} places of a problem's texts. They go to whoever asked,

@@ -43,6 +43,8 @@ func accessTable() map[string]who {
 		springtidev1.FilingService_SaveDraft_FullMethodName:          write,
 		springtidev1.FilingService_DeleteDraft_FullMethodName:        write,
 		springtidev1.FilingService_SubmitDrafts_FullMethodName:       write,
+		springtidev1.FilingService_CreateZeroDrafts_FullMethodName:   write,
+		springtidev1.FilingService_GetFilingCalendar_FullMethodName:  read,
 		springtidev1.FilingService_GetFiling_FullMethodName:          read,
 		springtidev1.FilingService_BatchGetFilings_FullMethodName:    read,
 		springtidev1.FilingService_ListFilings_FullMethodName:        read,

@@ -31,6 +31,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/drafts"
 )
 
 // Config of a server. Only Partitions is needed.
@@ -133,6 +134,8 @@ type Deps struct {
 	Changes  Changes
 	Rules    Rules
 	Forms    Forms
+	// Drafts serves the methods for drafts; nil leaves them unimplemented.
+	Drafts *drafts.Store
 	// Attention serves ListQuarantine; nil leaves it unimplemented.
 	Attention Attention
 	// Admission sheds submissions; nil admits all within the bounds of Config.

@@ -256,6 +256,7 @@ func (w *world) List(_ context.Context, q status.Query) (status.Page, error) {
 		row := w.rows[id]
 		f := row.Filing
 		if row.Tenant == q.Tenant && (q.Batch == "" || q.Batch == f.GetBatchId()) && (q.Form == "" || q.Form == f.GetForm()) &&
+			strings.HasPrefix(f.GetPeriod().GetEnd(), q.PeriodEndMonth) &&
 			(len(q.States) == 0 || slices.Contains(q.States, f.GetState())) {
 			page.Filings = append(page.Filings, proto.CloneOf(f))
 		}

@@ -183,6 +183,8 @@ func httpStatus(reason string) int {
 		return http.StatusRequestEntityTooLarge
 	case filing.ReasonRequestIDReused:
 		return http.StatusUnprocessableEntity
+	case filing.ReasonDraftChanged:
+		return http.StatusPreconditionFailed
 	}
 	switch filing.ProblemOf(reason).Category {
 	case filing.CategoryUnauthenticated:

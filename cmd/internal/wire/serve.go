@@ -10,6 +10,7 @@ import (
 
 	"springtide/cmd/internal/cli"
 	"springtide/services/admission"
+	"springtide/services/drafts"
 	"springtide/services/frontdoor"
 	"springtide/services/gateway"
 	"springtide/services/keys"
@@ -149,6 +150,10 @@ func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, o doorOpt
 	if err != nil {
 		return faces{}, err
 	}
+	office, err := drafts.New(drafts.Config{}, drafts.FromLog(c.events), c.log)
+	if err != nil {
+		return faces{}, err
+	}
 	listener, err := net.Listen("tcp", o.GRPC)
 	if err != nil {
 		return faces{}, fmt.Errorf("gRPC port: %w", err)
@@ -156,13 +161,14 @@ func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, o doorOpt
 	door, err := frontdoor.New(frontdoor.Config{Partitions: c.events.Partitions(), Reflection: o.reflection}, frontdoor.Deps{
 		Listener: listener, Keys: store, Log: c.events, Records: frontdoor.RecordsOf(c.events),
 		Rows: c.view, Lists: c.view, Attention: c.view, Memory: c.view, Changes: frontdoor.ChangesOf(c.view), Admission: gate,
-		Rules: c.forms, Forms: c.forms, Logger: c.log, Metrics: c.registry,
+		Rules: c.forms, Forms: c.forms, Drafts: office, Logger: c.log, Metrics: c.registry,
 	})
 	if err != nil {
 		_ = listener.Close()
 		return faces{}, err
 	}
 	s.run(ctx, "admission", gate.Run)
+	s.run(ctx, "drafts", office.Run)
 	s.run(ctx, "view notices", c.view.Run)
 	s.run(ctx, "front door", door.Run)
 	at := faces{grpc: listener.Addr().String()}

@@ -2080,8 +2080,9 @@ func (x *FormContext) GetMeaning() *LocalizedText {
 }
 
 type ListMissingFilingsRequest struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	PeriodEndMonth string                 `protobuf:"bytes,1,opt,name=period_end_month,json=periodEndMonth,proto3" json:"period_end_month,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Periods that end in this month, "2026-06".
+	PeriodEndMonth string `protobuf:"bytes,1,opt,name=period_end_month,json=periodEndMonth,proto3" json:"period_end_month,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -2124,8 +2125,11 @@ func (x *ListMissingFilingsRequest) GetPeriodEndMonth() string {
 }
 
 type ListMissingFilingsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Previous      []*Filing              `protobuf:"bytes,1,rep,name=previous,proto3" json:"previous,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The filings of the last period that nothing of this one follows, by taxpayer.
+	Previous []*Filing `protobuf:"bytes,1,rep,name=previous,proto3" json:"previous,omitempty"`
+	// There are more filings than one call looks at, so that some may not be named.
+	Truncated     bool `protobuf:"varint,2,opt,name=truncated,proto3" json:"truncated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2167,13 +2171,28 @@ func (x *ListMissingFilingsResponse) GetPrevious() []*Filing {
 	return nil
 }
 
+func (x *ListMissingFilingsResponse) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
+// A Draft is a return that is prepared and not sent.
 type Draft struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	FilingId      string                 `protobuf:"bytes,1,opt,name=filing_id,json=filingId,proto3" json:"filing_id,omitempty"`
-	Return        *Return                `protobuf:"bytes,2,opt,name=return,proto3" json:"return,omitempty"`
-	Violations    []*Violation           `protobuf:"bytes,3,rep,name=violations,proto3" json:"violations,omitempty"`
-	Etag          string                 `protobuf:"bytes,4,opt,name=etag,proto3" json:"etag,omitempty"`
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id that the filing will have.
+	FilingId string  `protobuf:"bytes,1,opt,name=filing_id,json=filingId,proto3" json:"filing_id,omitempty"`
+	Return   *Return `protobuf:"bytes,2,opt,name=return,proto3" json:"return,omitempty"`
+	// What broke a rule when it was last saved.
+	Violations []*Violation `protobuf:"bytes,3,rep,name=violations,proto3" json:"violations,omitempty"`
+	// Names this version.
+	Etag       string                 `protobuf:"bytes,4,opt,name=etag,proto3" json:"etag,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// Nothing but warnings: it can be filed.
+	Ready bool `protobuf:"varint,6,opt,name=ready,proto3" json:"ready,omitempty"`
+	// Who saved it.
+	Subject       string `protobuf:"bytes,7,opt,name=subject,proto3" json:"subject,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2243,10 +2262,25 @@ func (x *Draft) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Draft) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
+}
+
+func (x *Draft) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
 type SaveDraftRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Return        *Return                `protobuf:"bytes,1,opt,name=return,proto3" json:"return,omitempty"`
-	Etag          string                 `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Return *Return                `protobuf:"bytes,1,opt,name=return,proto3" json:"return,omitempty"`
+	// Of the version that is replaced; empty for a new draft.
+	Etag          string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2340,11 +2374,14 @@ func (x *SaveDraftResponse) GetDraft() *Draft {
 }
 
 type ListDraftsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	PageSize      int32                  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string                 `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 500; 0 means 100.
+	PageSize  int32  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Periods that end in this month, "2026-06".
+	PeriodEndMonth string `protobuf:"bytes,3,opt,name=period_end_month,json=periodEndMonth,proto3" json:"period_end_month,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ListDraftsRequest) Reset() {
@@ -2387,6 +2424,13 @@ func (x *ListDraftsRequest) GetPageSize() int32 {
 func (x *ListDraftsRequest) GetPageToken() string {
 	if x != nil {
 		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListDraftsRequest) GetPeriodEndMonth() string {
+	if x != nil {
+		return x.PeriodEndMonth
 	}
 	return ""
 }
@@ -2444,8 +2488,10 @@ func (x *ListDraftsResponse) GetNextPageToken() string {
 }
 
 type DeleteDraftRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	FilingId      string                 `protobuf:"bytes,1,opt,name=filing_id,json=filingId,proto3" json:"filing_id,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	FilingId string                 `protobuf:"bytes,1,opt,name=filing_id,json=filingId,proto3" json:"filing_id,omitempty"`
+	// Delete this version only; empty: whatever there is.
+	Etag          string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2483,6 +2529,13 @@ func (*DeleteDraftRequest) Descriptor() ([]byte, []int) {
 func (x *DeleteDraftRequest) GetFilingId() string {
 	if x != nil {
 		return x.FilingId
+	}
+	return ""
+}
+
+func (x *DeleteDraftRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
 	}
 	return ""
 }
@@ -2526,8 +2579,9 @@ func (*DeleteDraftResponse) Descriptor() ([]byte, []int) {
 type SubmitDraftsRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	FilingIds []string               `protobuf:"bytes,1,rep,name=filing_ids,json=filingIds,proto3" json:"filing_ids,omitempty"`
-	// Instead of ids: every ready draft whose period ends in this month.
+	// Instead of ids: every ready draft whose period ends in this month, at most 5,000 in one call.
 	PeriodEndMonth string `protobuf:"bytes,2,opt,name=period_end_month,json=periodEndMonth,proto3" json:"period_end_month,omitempty"`
+	Title          string `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -2576,10 +2630,20 @@ func (x *SubmitDraftsRequest) GetPeriodEndMonth() string {
 	return ""
 }
 
+func (x *SubmitDraftsRequest) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
 type SubmitDraftsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Batch         *FilingBatch           `protobuf:"bytes,1,opt,name=batch,proto3" json:"batch,omitempty"`
-	Results       []*SubmitResult        `protobuf:"bytes,2,rep,name=results,proto3" json:"results,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Batch *FilingBatch           `protobuf:"bytes,1,opt,name=batch,proto3" json:"batch,omitempty"`
+	// One for each draft, in the order of the ids; by taxpayer when a month was given.
+	Results []*SubmitResult `protobuf:"bytes,2,rep,name=results,proto3" json:"results,omitempty"`
+	// Ready drafts of the month that this call left for the next.
+	Remaining     int32 `protobuf:"varint,3,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2626,6 +2690,280 @@ func (x *SubmitDraftsResponse) GetResults() []*SubmitResult {
 		return x.Results
 	}
 	return nil
+}
+
+func (x *SubmitDraftsResponse) GetRemaining() int32 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
+}
+
+type CreateZeroDraftsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Filings of the last period, as ListMissingFilings names them.
+	PreviousFilingIds []string `protobuf:"bytes,1,rep,name=previous_filing_ids,json=previousFilingIds,proto3" json:"previous_filing_ids,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *CreateZeroDraftsRequest) Reset() {
+	*x = CreateZeroDraftsRequest{}
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateZeroDraftsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateZeroDraftsRequest) ProtoMessage() {}
+
+func (x *CreateZeroDraftsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateZeroDraftsRequest.ProtoReflect.Descriptor instead.
+func (*CreateZeroDraftsRequest) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *CreateZeroDraftsRequest) GetPreviousFilingIds() []string {
+	if x != nil {
+		return x.PreviousFilingIds
+	}
+	return nil
+}
+
+type CreateZeroDraftsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each id, in order.
+	Results       []*ZeroDraft `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateZeroDraftsResponse) Reset() {
+	*x = CreateZeroDraftsResponse{}
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateZeroDraftsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateZeroDraftsResponse) ProtoMessage() {}
+
+func (x *CreateZeroDraftsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateZeroDraftsResponse.ProtoReflect.Descriptor instead.
+func (*CreateZeroDraftsResponse) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *CreateZeroDraftsResponse) GetResults() []*ZeroDraft {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// A ZeroDraft is either a draft or a refusal.
+type ZeroDraft struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Draft         *Draft                 `protobuf:"bytes,1,opt,name=draft,proto3" json:"draft,omitempty"`
+	Error         *ItemError             `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ZeroDraft) Reset() {
+	*x = ZeroDraft{}
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ZeroDraft) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ZeroDraft) ProtoMessage() {}
+
+func (x *ZeroDraft) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ZeroDraft.ProtoReflect.Descriptor instead.
+func (*ZeroDraft) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *ZeroDraft) GetDraft() *Draft {
+	if x != nil {
+		return x.Draft
+	}
+	return nil
+}
+
+func (x *ZeroDraft) GetError() *ItemError {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+type GetFilingCalendarRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The month in which the periods end, "2026-06".
+	Month         string `protobuf:"bytes,1,opt,name=month,proto3" json:"month,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetFilingCalendarRequest) Reset() {
+	*x = GetFilingCalendarRequest{}
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetFilingCalendarRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetFilingCalendarRequest) ProtoMessage() {}
+
+func (x *GetFilingCalendarRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetFilingCalendarRequest.ProtoReflect.Descriptor instead.
+func (*GetFilingCalendarRequest) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *GetFilingCalendarRequest) GetMonth() string {
+	if x != nil {
+		return x.Month
+	}
+	return ""
+}
+
+type GetFilingCalendarResponse struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	PeriodEndMonth string                 `protobuf:"bytes,1,opt,name=period_end_month,json=periodEndMonth,proto3" json:"period_end_month,omitempty"`
+	// The end of the last day on which mainland China takes these filings.
+	Deadline   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	ServerTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
+	// The deadline is announced. Otherwise it follows the rule, without holidays that are not known yet.
+	Announced bool `protobuf:"varint,4,opt,name=announced,proto3" json:"announced,omitempty"`
+	// Where the deadline is published; empty when it is not announced.
+	Source        string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetFilingCalendarResponse) Reset() {
+	*x = GetFilingCalendarResponse{}
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetFilingCalendarResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetFilingCalendarResponse) ProtoMessage() {}
+
+func (x *GetFilingCalendarResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetFilingCalendarResponse.ProtoReflect.Descriptor instead.
+func (*GetFilingCalendarResponse) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *GetFilingCalendarResponse) GetPeriodEndMonth() string {
+	if x != nil {
+		return x.PeriodEndMonth
+	}
+	return ""
+}
+
+func (x *GetFilingCalendarResponse) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *GetFilingCalendarResponse) GetServerTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ServerTime
+	}
+	return nil
+}
+
+func (x *GetFilingCalendarResponse) GetAnnounced() bool {
+	if x != nil {
+		return x.Announced
+	}
+	return false
+}
+
+func (x *GetFilingCalendarResponse) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
 }
 
 var File_springtide_v1_filing_service_proto protoreflect.FileDescriptor
@@ -2770,11 +3108,12 @@ const file_springtide_v1_filing_service_proto_rawDesc = "" +
 	"\x06source\x18\x04 \x01(\tR\x06source\"Y\n" +
 	"\vFormContext\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x126\n" +
-	"\ameaning\x18\x02 \x01(\v2\x1c.springtide.v1.LocalizedTextR\ameaning\"N\n" +
-	"\x19ListMissingFilingsRequest\x121\n" +
-	"\x10period_end_month\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18\aR\x0eperiodEndMonth\"O\n" +
+	"\ameaning\x18\x02 \x01(\v2\x1c.springtide.v1.LocalizedTextR\ameaning\"P\n" +
+	"\x19ListMissingFilingsRequest\x123\n" +
+	"\x10period_end_month\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\aR\x0eperiodEndMonth\"m\n" +
 	"\x1aListMissingFilingsResponse\x121\n" +
-	"\bprevious\x18\x01 \x03(\v2\x15.springtide.v1.FilingR\bprevious\"\xde\x01\n" +
+	"\bprevious\x18\x01 \x03(\v2\x15.springtide.v1.FilingR\bprevious\x12\x1c\n" +
+	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"\x8e\x02\n" +
 	"\x05Draft\x12\x1b\n" +
 	"\tfiling_id\x18\x01 \x01(\tR\bfilingId\x12-\n" +
 	"\x06return\x18\x02 \x01(\v2\x15.springtide.v1.ReturnR\x06return\x128\n" +
@@ -2783,30 +3122,52 @@ const file_springtide_v1_filing_service_proto_rawDesc = "" +
 	"violations\x12\x12\n" +
 	"\x04etag\x18\x04 \x01(\tR\x04etag\x12;\n" +
 	"\vupdate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"f\n" +
+	"updateTime\x12\x14\n" +
+	"\x05ready\x18\x06 \x01(\bR\x05ready\x12\x18\n" +
+	"\asubject\x18\a \x01(\tR\asubject\"f\n" +
 	"\x10SaveDraftRequest\x125\n" +
 	"\x06return\x18\x01 \x01(\v2\x15.springtide.v1.ReturnB\x06\xbaH\x03\xc8\x01\x01R\x06return\x12\x1b\n" +
 	"\x04etag\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\"?\n" +
 	"\x11SaveDraftResponse\x12*\n" +
-	"\x05draft\x18\x01 \x01(\v2\x14.springtide.v1.DraftR\x05draft\"e\n" +
+	"\x05draft\x18\x01 \x01(\v2\x14.springtide.v1.DraftR\x05draft\"\x98\x01\n" +
 	"\x11ListDraftsRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xf4\x03(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"j\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\x121\n" +
+	"\x10period_end_month\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18\aR\x0eperiodEndMonth\"j\n" +
 	"\x12ListDraftsResponse\x12,\n" +
 	"\x06drafts\x18\x01 \x03(\v2\x14.springtide.v1.DraftR\x06drafts\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"<\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"Y\n" +
 	"\x12DeleteDraftRequest\x12&\n" +
-	"\tfiling_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\bfilingId\"\x15\n" +
-	"\x13DeleteDraftResponse\"r\n" +
-	"\x13SubmitDraftsRequest\x12(\n" +
+	"\tfiling_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\bfilingId\x12\x1b\n" +
+	"\x04etag\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\"\x15\n" +
+	"\x13DeleteDraftResponse\"\x9a\x01\n" +
+	"\x13SubmitDraftsRequest\x120\n" +
 	"\n" +
-	"filing_ids\x18\x01 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xf4\x03R\tfilingIds\x121\n" +
-	"\x10period_end_month\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18\aR\x0eperiodEndMonth\"\x7f\n" +
+	"filing_ids\x18\x01 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\xf4\x03\"\x06r\x04\x10\x01\x18@R\tfilingIds\x121\n" +
+	"\x10period_end_month\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18\aR\x0eperiodEndMonth\x12\x1e\n" +
+	"\x05title\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x05title\"\x9d\x01\n" +
 	"\x14SubmitDraftsResponse\x120\n" +
 	"\x05batch\x18\x01 \x01(\v2\x1a.springtide.v1.FilingBatchR\x05batch\x125\n" +
-	"\aresults\x18\x02 \x03(\v2\x1b.springtide.v1.SubmitResultR\aresults2\xc4\x11\n" +
+	"\aresults\x18\x02 \x03(\v2\x1b.springtide.v1.SubmitResultR\aresults\x12\x1c\n" +
+	"\tremaining\x18\x03 \x01(\x05R\tremaining\"^\n" +
+	"\x17CreateZeroDraftsRequest\x12C\n" +
+	"\x13previous_filing_ids\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10\xf4\x03\"\x06r\x04\x10\x01\x18@R\x11previousFilingIds\"N\n" +
+	"\x18CreateZeroDraftsResponse\x122\n" +
+	"\aresults\x18\x01 \x03(\v2\x18.springtide.v1.ZeroDraftR\aresults\"g\n" +
+	"\tZeroDraft\x12*\n" +
+	"\x05draft\x18\x01 \x01(\v2\x14.springtide.v1.DraftR\x05draft\x12.\n" +
+	"\x05error\x18\x02 \x01(\v2\x18.springtide.v1.ItemErrorR\x05error\";\n" +
+	"\x18GetFilingCalendarRequest\x12\x1f\n" +
+	"\x05month\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\aR\x05month\"\xf0\x01\n" +
+	"\x19GetFilingCalendarResponse\x12(\n" +
+	"\x10period_end_month\x18\x01 \x01(\tR\x0eperiodEndMonth\x126\n" +
+	"\bdeadline\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12;\n" +
+	"\vserver_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"serverTime\x12\x1c\n" +
+	"\tannounced\x18\x04 \x01(\bR\tannounced\x12\x16\n" +
+	"\x06source\x18\x05 \x01(\tR\x06source2\xca\x13\n" +
 	"\rFilingService\x12o\n" +
 	"\fSubmitFiling\x12\".springtide.v1.SubmitFilingRequest\x1a#.springtide.v1.SubmitFilingResponse\"\x16\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/v1/filings\x12\x84\x01\n" +
 	"\x11SubmitFilingBatch\x12'.springtide.v1.SubmitFilingBatchRequest\x1a(.springtide.v1.SubmitFilingBatchResponse\"\x1c\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/filingBatches\x12o\n" +
@@ -2830,7 +3191,9 @@ const file_springtide_v1_filing_service_proto_rawDesc = "" +
 	"ListDrafts\x12 .springtide.v1.ListDraftsRequest\x1a!.springtide.v1.ListDraftsResponse\"\x12\x82\xd3\xe4\x93\x02\f\x12\n" +
 	"/v1/drafts\x12t\n" +
 	"\vDeleteDraft\x12!.springtide.v1.DeleteDraftRequest\x1a\".springtide.v1.DeleteDraftResponse\"\x1e\x82\xd3\xe4\x93\x02\x18*\x16/v1/drafts/{filing_id}\x12u\n" +
-	"\fSubmitDrafts\x12\".springtide.v1.SubmitDraftsRequest\x1a#.springtide.v1.SubmitDraftsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/drafts:submitB-Z+springtide/proto/springtide/v1;springtidev1b\x06proto3"
+	"\fSubmitDrafts\x12\".springtide.v1.SubmitDraftsRequest\x1a#.springtide.v1.SubmitDraftsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/drafts:submit\x12\x85\x01\n" +
+	"\x10CreateZeroDrafts\x12&.springtide.v1.CreateZeroDraftsRequest\x1a'.springtide.v1.CreateZeroDraftsResponse\" \x82\xd3\xe4\x93\x02\x1a:\x01*\"\x15/v1/drafts:createZero\x12|\n" +
+	"\x11GetFilingCalendar\x12'.springtide.v1.GetFilingCalendarRequest\x1a(.springtide.v1.GetFilingCalendarResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/calendarB-Z+springtide/proto/springtide/v1;springtidev1b\x06proto3"
 
 var (
 	file_springtide_v1_filing_service_proto_rawDescOnce sync.Once
@@ -2844,7 +3207,7 @@ func file_springtide_v1_filing_service_proto_rawDescGZIP() []byte {
 	return file_springtide_v1_filing_service_proto_rawDescData
 }
 
-var file_springtide_v1_filing_service_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_springtide_v1_filing_service_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_springtide_v1_filing_service_proto_goTypes = []any{
 	(*SubmitFilingRequest)(nil),        // 0: springtide.v1.SubmitFilingRequest
 	(*SubmitFilingResponse)(nil),       // 1: springtide.v1.SubmitFilingResponse
@@ -2894,102 +3257,116 @@ var file_springtide_v1_filing_service_proto_goTypes = []any{
 	(*DeleteDraftResponse)(nil),        // 45: springtide.v1.DeleteDraftResponse
 	(*SubmitDraftsRequest)(nil),        // 46: springtide.v1.SubmitDraftsRequest
 	(*SubmitDraftsResponse)(nil),       // 47: springtide.v1.SubmitDraftsResponse
-	(*Return)(nil),                     // 48: springtide.v1.Return
-	(*Filing)(nil),                     // 49: springtide.v1.Filing
-	(*LocalizedText)(nil),              // 50: springtide.v1.LocalizedText
-	(*timestamppb.Timestamp)(nil),      // 51: google.protobuf.Timestamp
-	(FilingState)(0),                   // 52: springtide.v1.FilingState
-	(*Violation)(nil),                  // 53: springtide.v1.Violation
-	(*Receipt)(nil),                    // 54: springtide.v1.Receipt
-	(Severity)(0),                      // 55: springtide.v1.Severity
+	(*CreateZeroDraftsRequest)(nil),    // 48: springtide.v1.CreateZeroDraftsRequest
+	(*CreateZeroDraftsResponse)(nil),   // 49: springtide.v1.CreateZeroDraftsResponse
+	(*ZeroDraft)(nil),                  // 50: springtide.v1.ZeroDraft
+	(*GetFilingCalendarRequest)(nil),   // 51: springtide.v1.GetFilingCalendarRequest
+	(*GetFilingCalendarResponse)(nil),  // 52: springtide.v1.GetFilingCalendarResponse
+	(*Return)(nil),                     // 53: springtide.v1.Return
+	(*Filing)(nil),                     // 54: springtide.v1.Filing
+	(*LocalizedText)(nil),              // 55: springtide.v1.LocalizedText
+	(*timestamppb.Timestamp)(nil),      // 56: google.protobuf.Timestamp
+	(FilingState)(0),                   // 57: springtide.v1.FilingState
+	(*Violation)(nil),                  // 58: springtide.v1.Violation
+	(*Receipt)(nil),                    // 59: springtide.v1.Receipt
+	(Severity)(0),                      // 60: springtide.v1.Severity
 }
 var file_springtide_v1_filing_service_proto_depIdxs = []int32{
-	48, // 0: springtide.v1.SubmitFilingRequest.return:type_name -> springtide.v1.Return
-	49, // 1: springtide.v1.SubmitFilingResponse.filing:type_name -> springtide.v1.Filing
+	53, // 0: springtide.v1.SubmitFilingRequest.return:type_name -> springtide.v1.Return
+	54, // 1: springtide.v1.SubmitFilingResponse.filing:type_name -> springtide.v1.Filing
 	0,  // 2: springtide.v1.SubmitFilingBatchRequest.requests:type_name -> springtide.v1.SubmitFilingRequest
 	6,  // 3: springtide.v1.SubmitFilingBatchResponse.batch:type_name -> springtide.v1.FilingBatch
 	4,  // 4: springtide.v1.SubmitFilingBatchResponse.results:type_name -> springtide.v1.SubmitResult
 	5,  // 5: springtide.v1.SubmitResult.error:type_name -> springtide.v1.ItemError
-	50, // 6: springtide.v1.ItemError.message:type_name -> springtide.v1.LocalizedText
+	55, // 6: springtide.v1.ItemError.message:type_name -> springtide.v1.LocalizedText
 	7,  // 7: springtide.v1.FilingBatch.counts:type_name -> springtide.v1.StateCount
-	51, // 8: springtide.v1.FilingBatch.create_time:type_name -> google.protobuf.Timestamp
-	52, // 9: springtide.v1.StateCount.state:type_name -> springtide.v1.FilingState
-	49, // 10: springtide.v1.GetFilingResponse.filing:type_name -> springtide.v1.Filing
-	49, // 11: springtide.v1.BatchGetFilingsResponse.filings:type_name -> springtide.v1.Filing
-	52, // 12: springtide.v1.ListFilingsRequest.states:type_name -> springtide.v1.FilingState
-	49, // 13: springtide.v1.ListFilingsResponse.filings:type_name -> springtide.v1.Filing
-	49, // 14: springtide.v1.WatchFilingsResponse.filing:type_name -> springtide.v1.Filing
-	49, // 15: springtide.v1.CancelFilingResponse.filing:type_name -> springtide.v1.Filing
-	49, // 16: springtide.v1.RetryFilingResponse.filing:type_name -> springtide.v1.Filing
-	48, // 17: springtide.v1.CheckFilingRequest.return:type_name -> springtide.v1.Return
-	53, // 18: springtide.v1.CheckFilingResponse.violations:type_name -> springtide.v1.Violation
-	48, // 19: springtide.v1.CheckFilingResponse.completed:type_name -> springtide.v1.Return
+	56, // 8: springtide.v1.FilingBatch.create_time:type_name -> google.protobuf.Timestamp
+	57, // 9: springtide.v1.StateCount.state:type_name -> springtide.v1.FilingState
+	54, // 10: springtide.v1.GetFilingResponse.filing:type_name -> springtide.v1.Filing
+	54, // 11: springtide.v1.BatchGetFilingsResponse.filings:type_name -> springtide.v1.Filing
+	57, // 12: springtide.v1.ListFilingsRequest.states:type_name -> springtide.v1.FilingState
+	54, // 13: springtide.v1.ListFilingsResponse.filings:type_name -> springtide.v1.Filing
+	54, // 14: springtide.v1.WatchFilingsResponse.filing:type_name -> springtide.v1.Filing
+	54, // 15: springtide.v1.CancelFilingResponse.filing:type_name -> springtide.v1.Filing
+	54, // 16: springtide.v1.RetryFilingResponse.filing:type_name -> springtide.v1.Filing
+	53, // 17: springtide.v1.CheckFilingRequest.return:type_name -> springtide.v1.Return
+	58, // 18: springtide.v1.CheckFilingResponse.violations:type_name -> springtide.v1.Violation
+	53, // 19: springtide.v1.CheckFilingResponse.completed:type_name -> springtide.v1.Return
 	6,  // 20: springtide.v1.GetFilingBatchResponse.batch:type_name -> springtide.v1.FilingBatch
 	6,  // 21: springtide.v1.ListFilingBatchesResponse.batches:type_name -> springtide.v1.FilingBatch
-	54, // 22: springtide.v1.GetReceiptResponse.receipt:type_name -> springtide.v1.Receipt
+	59, // 22: springtide.v1.GetReceiptResponse.receipt:type_name -> springtide.v1.Receipt
 	30, // 23: springtide.v1.ListFormsResponse.forms:type_name -> springtide.v1.FormSummary
-	50, // 24: springtide.v1.FormSummary.title:type_name -> springtide.v1.LocalizedText
+	55, // 24: springtide.v1.FormSummary.title:type_name -> springtide.v1.LocalizedText
 	33, // 25: springtide.v1.GetFormResponse.form:type_name -> springtide.v1.Form
-	50, // 26: springtide.v1.Form.title:type_name -> springtide.v1.LocalizedText
+	55, // 26: springtide.v1.Form.title:type_name -> springtide.v1.LocalizedText
 	34, // 27: springtide.v1.Form.cells:type_name -> springtide.v1.FormCell
 	35, // 28: springtide.v1.Form.rules:type_name -> springtide.v1.FormRule
 	36, // 29: springtide.v1.Form.context:type_name -> springtide.v1.FormContext
-	50, // 30: springtide.v1.FormCell.label:type_name -> springtide.v1.LocalizedText
-	55, // 31: springtide.v1.FormRule.severity:type_name -> springtide.v1.Severity
-	50, // 32: springtide.v1.FormRule.message:type_name -> springtide.v1.LocalizedText
-	50, // 33: springtide.v1.FormContext.meaning:type_name -> springtide.v1.LocalizedText
-	49, // 34: springtide.v1.ListMissingFilingsResponse.previous:type_name -> springtide.v1.Filing
-	48, // 35: springtide.v1.Draft.return:type_name -> springtide.v1.Return
-	53, // 36: springtide.v1.Draft.violations:type_name -> springtide.v1.Violation
-	51, // 37: springtide.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
-	48, // 38: springtide.v1.SaveDraftRequest.return:type_name -> springtide.v1.Return
+	55, // 30: springtide.v1.FormCell.label:type_name -> springtide.v1.LocalizedText
+	60, // 31: springtide.v1.FormRule.severity:type_name -> springtide.v1.Severity
+	55, // 32: springtide.v1.FormRule.message:type_name -> springtide.v1.LocalizedText
+	55, // 33: springtide.v1.FormContext.meaning:type_name -> springtide.v1.LocalizedText
+	54, // 34: springtide.v1.ListMissingFilingsResponse.previous:type_name -> springtide.v1.Filing
+	53, // 35: springtide.v1.Draft.return:type_name -> springtide.v1.Return
+	58, // 36: springtide.v1.Draft.violations:type_name -> springtide.v1.Violation
+	56, // 37: springtide.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
+	53, // 38: springtide.v1.SaveDraftRequest.return:type_name -> springtide.v1.Return
 	39, // 39: springtide.v1.SaveDraftResponse.draft:type_name -> springtide.v1.Draft
 	39, // 40: springtide.v1.ListDraftsResponse.drafts:type_name -> springtide.v1.Draft
 	6,  // 41: springtide.v1.SubmitDraftsResponse.batch:type_name -> springtide.v1.FilingBatch
 	4,  // 42: springtide.v1.SubmitDraftsResponse.results:type_name -> springtide.v1.SubmitResult
-	0,  // 43: springtide.v1.FilingService.SubmitFiling:input_type -> springtide.v1.SubmitFilingRequest
-	2,  // 44: springtide.v1.FilingService.SubmitFilingBatch:input_type -> springtide.v1.SubmitFilingBatchRequest
-	8,  // 45: springtide.v1.FilingService.GetFiling:input_type -> springtide.v1.GetFilingRequest
-	10, // 46: springtide.v1.FilingService.BatchGetFilings:input_type -> springtide.v1.BatchGetFilingsRequest
-	12, // 47: springtide.v1.FilingService.ListFilings:input_type -> springtide.v1.ListFilingsRequest
-	14, // 48: springtide.v1.FilingService.WatchFilings:input_type -> springtide.v1.WatchFilingsRequest
-	16, // 49: springtide.v1.FilingService.CancelFiling:input_type -> springtide.v1.CancelFilingRequest
-	18, // 50: springtide.v1.FilingService.RetryFiling:input_type -> springtide.v1.RetryFilingRequest
-	20, // 51: springtide.v1.FilingService.CheckFiling:input_type -> springtide.v1.CheckFilingRequest
-	22, // 52: springtide.v1.FilingService.GetFilingBatch:input_type -> springtide.v1.GetFilingBatchRequest
-	24, // 53: springtide.v1.FilingService.ListFilingBatches:input_type -> springtide.v1.ListFilingBatchesRequest
-	26, // 54: springtide.v1.FilingService.GetReceipt:input_type -> springtide.v1.GetReceiptRequest
-	28, // 55: springtide.v1.FilingService.ListForms:input_type -> springtide.v1.ListFormsRequest
-	31, // 56: springtide.v1.FilingService.GetForm:input_type -> springtide.v1.GetFormRequest
-	37, // 57: springtide.v1.FilingService.ListMissingFilings:input_type -> springtide.v1.ListMissingFilingsRequest
-	40, // 58: springtide.v1.FilingService.SaveDraft:input_type -> springtide.v1.SaveDraftRequest
-	42, // 59: springtide.v1.FilingService.ListDrafts:input_type -> springtide.v1.ListDraftsRequest
-	44, // 60: springtide.v1.FilingService.DeleteDraft:input_type -> springtide.v1.DeleteDraftRequest
-	46, // 61: springtide.v1.FilingService.SubmitDrafts:input_type -> springtide.v1.SubmitDraftsRequest
-	1,  // 62: springtide.v1.FilingService.SubmitFiling:output_type -> springtide.v1.SubmitFilingResponse
-	3,  // 63: springtide.v1.FilingService.SubmitFilingBatch:output_type -> springtide.v1.SubmitFilingBatchResponse
-	9,  // 64: springtide.v1.FilingService.GetFiling:output_type -> springtide.v1.GetFilingResponse
-	11, // 65: springtide.v1.FilingService.BatchGetFilings:output_type -> springtide.v1.BatchGetFilingsResponse
-	13, // 66: springtide.v1.FilingService.ListFilings:output_type -> springtide.v1.ListFilingsResponse
-	15, // 67: springtide.v1.FilingService.WatchFilings:output_type -> springtide.v1.WatchFilingsResponse
-	17, // 68: springtide.v1.FilingService.CancelFiling:output_type -> springtide.v1.CancelFilingResponse
-	19, // 69: springtide.v1.FilingService.RetryFiling:output_type -> springtide.v1.RetryFilingResponse
-	21, // 70: springtide.v1.FilingService.CheckFiling:output_type -> springtide.v1.CheckFilingResponse
-	23, // 71: springtide.v1.FilingService.GetFilingBatch:output_type -> springtide.v1.GetFilingBatchResponse
-	25, // 72: springtide.v1.FilingService.ListFilingBatches:output_type -> springtide.v1.ListFilingBatchesResponse
-	27, // 73: springtide.v1.FilingService.GetReceipt:output_type -> springtide.v1.GetReceiptResponse
-	29, // 74: springtide.v1.FilingService.ListForms:output_type -> springtide.v1.ListFormsResponse
-	32, // 75: springtide.v1.FilingService.GetForm:output_type -> springtide.v1.GetFormResponse
-	38, // 76: springtide.v1.FilingService.ListMissingFilings:output_type -> springtide.v1.ListMissingFilingsResponse
-	41, // 77: springtide.v1.FilingService.SaveDraft:output_type -> springtide.v1.SaveDraftResponse
-	43, // 78: springtide.v1.FilingService.ListDrafts:output_type -> springtide.v1.ListDraftsResponse
-	45, // 79: springtide.v1.FilingService.DeleteDraft:output_type -> springtide.v1.DeleteDraftResponse
-	47, // 80: springtide.v1.FilingService.SubmitDrafts:output_type -> springtide.v1.SubmitDraftsResponse
-	62, // [62:81] is the sub-list for method output_type
-	43, // [43:62] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	50, // 43: springtide.v1.CreateZeroDraftsResponse.results:type_name -> springtide.v1.ZeroDraft
+	39, // 44: springtide.v1.ZeroDraft.draft:type_name -> springtide.v1.Draft
+	5,  // 45: springtide.v1.ZeroDraft.error:type_name -> springtide.v1.ItemError
+	56, // 46: springtide.v1.GetFilingCalendarResponse.deadline:type_name -> google.protobuf.Timestamp
+	56, // 47: springtide.v1.GetFilingCalendarResponse.server_time:type_name -> google.protobuf.Timestamp
+	0,  // 48: springtide.v1.FilingService.SubmitFiling:input_type -> springtide.v1.SubmitFilingRequest
+	2,  // 49: springtide.v1.FilingService.SubmitFilingBatch:input_type -> springtide.v1.SubmitFilingBatchRequest
+	8,  // 50: springtide.v1.FilingService.GetFiling:input_type -> springtide.v1.GetFilingRequest
+	10, // 51: springtide.v1.FilingService.BatchGetFilings:input_type -> springtide.v1.BatchGetFilingsRequest
+	12, // 52: springtide.v1.FilingService.ListFilings:input_type -> springtide.v1.ListFilingsRequest
+	14, // 53: springtide.v1.FilingService.WatchFilings:input_type -> springtide.v1.WatchFilingsRequest
+	16, // 54: springtide.v1.FilingService.CancelFiling:input_type -> springtide.v1.CancelFilingRequest
+	18, // 55: springtide.v1.FilingService.RetryFiling:input_type -> springtide.v1.RetryFilingRequest
+	20, // 56: springtide.v1.FilingService.CheckFiling:input_type -> springtide.v1.CheckFilingRequest
+	22, // 57: springtide.v1.FilingService.GetFilingBatch:input_type -> springtide.v1.GetFilingBatchRequest
+	24, // 58: springtide.v1.FilingService.ListFilingBatches:input_type -> springtide.v1.ListFilingBatchesRequest
+	26, // 59: springtide.v1.FilingService.GetReceipt:input_type -> springtide.v1.GetReceiptRequest
+	28, // 60: springtide.v1.FilingService.ListForms:input_type -> springtide.v1.ListFormsRequest
+	31, // 61: springtide.v1.FilingService.GetForm:input_type -> springtide.v1.GetFormRequest
+	37, // 62: springtide.v1.FilingService.ListMissingFilings:input_type -> springtide.v1.ListMissingFilingsRequest
+	40, // 63: springtide.v1.FilingService.SaveDraft:input_type -> springtide.v1.SaveDraftRequest
+	42, // 64: springtide.v1.FilingService.ListDrafts:input_type -> springtide.v1.ListDraftsRequest
+	44, // 65: springtide.v1.FilingService.DeleteDraft:input_type -> springtide.v1.DeleteDraftRequest
+	46, // 66: springtide.v1.FilingService.SubmitDrafts:input_type -> springtide.v1.SubmitDraftsRequest
+	48, // 67: springtide.v1.FilingService.CreateZeroDrafts:input_type -> springtide.v1.CreateZeroDraftsRequest
+	51, // 68: springtide.v1.FilingService.GetFilingCalendar:input_type -> springtide.v1.GetFilingCalendarRequest
+	1,  // 69: springtide.v1.FilingService.SubmitFiling:output_type -> springtide.v1.SubmitFilingResponse
+	3,  // 70: springtide.v1.FilingService.SubmitFilingBatch:output_type -> springtide.v1.SubmitFilingBatchResponse
+	9,  // 71: springtide.v1.FilingService.GetFiling:output_type -> springtide.v1.GetFilingResponse
+	11, // 72: springtide.v1.FilingService.BatchGetFilings:output_type -> springtide.v1.BatchGetFilingsResponse
+	13, // 73: springtide.v1.FilingService.ListFilings:output_type -> springtide.v1.ListFilingsResponse
+	15, // 74: springtide.v1.FilingService.WatchFilings:output_type -> springtide.v1.WatchFilingsResponse
+	17, // 75: springtide.v1.FilingService.CancelFiling:output_type -> springtide.v1.CancelFilingResponse
+	19, // 76: springtide.v1.FilingService.RetryFiling:output_type -> springtide.v1.RetryFilingResponse
+	21, // 77: springtide.v1.FilingService.CheckFiling:output_type -> springtide.v1.CheckFilingResponse
+	23, // 78: springtide.v1.FilingService.GetFilingBatch:output_type -> springtide.v1.GetFilingBatchResponse
+	25, // 79: springtide.v1.FilingService.ListFilingBatches:output_type -> springtide.v1.ListFilingBatchesResponse
+	27, // 80: springtide.v1.FilingService.GetReceipt:output_type -> springtide.v1.GetReceiptResponse
+	29, // 81: springtide.v1.FilingService.ListForms:output_type -> springtide.v1.ListFormsResponse
+	32, // 82: springtide.v1.FilingService.GetForm:output_type -> springtide.v1.GetFormResponse
+	38, // 83: springtide.v1.FilingService.ListMissingFilings:output_type -> springtide.v1.ListMissingFilingsResponse
+	41, // 84: springtide.v1.FilingService.SaveDraft:output_type -> springtide.v1.SaveDraftResponse
+	43, // 85: springtide.v1.FilingService.ListDrafts:output_type -> springtide.v1.ListDraftsResponse
+	45, // 86: springtide.v1.FilingService.DeleteDraft:output_type -> springtide.v1.DeleteDraftResponse
+	47, // 87: springtide.v1.FilingService.SubmitDrafts:output_type -> springtide.v1.SubmitDraftsResponse
+	49, // 88: springtide.v1.FilingService.CreateZeroDrafts:output_type -> springtide.v1.CreateZeroDraftsResponse
+	52, // 89: springtide.v1.FilingService.GetFilingCalendar:output_type -> springtide.v1.GetFilingCalendarResponse
+	69, // [69:90] is the sub-list for method output_type
+	48, // [48:69] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_springtide_v1_filing_service_proto_init() }
@@ -3005,7 +3382,7 @@ func file_springtide_v1_filing_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_springtide_v1_filing_service_proto_rawDesc), len(file_springtide_v1_filing_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   48,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

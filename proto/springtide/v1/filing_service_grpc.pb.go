@@ -38,6 +38,8 @@ const (
 	FilingService_ListDrafts_FullMethodName         = "/springtide.v1.FilingService/ListDrafts"
 	FilingService_DeleteDraft_FullMethodName        = "/springtide.v1.FilingService/DeleteDraft"
 	FilingService_SubmitDrafts_FullMethodName       = "/springtide.v1.FilingService/SubmitDrafts"
+	FilingService_CreateZeroDrafts_FullMethodName   = "/springtide.v1.FilingService/CreateZeroDrafts"
+	FilingService_GetFilingCalendar_FullMethodName  = "/springtide.v1.FilingService/GetFilingCalendar"
 )
 
 // FilingServiceClient is the client API for FilingService service.
@@ -68,10 +70,19 @@ type FilingServiceClient interface {
 	GetForm(ctx context.Context, in *GetFormRequest, opts ...grpc.CallOption) (*GetFormResponse, error)
 	// ListMissingFilings names what the last period had and this one lacks.
 	ListMissingFilings(ctx context.Context, in *ListMissingFilingsRequest, opts ...grpc.CallOption) (*ListMissingFilingsResponse, error)
+	// SaveDraft keeps a return that is not sent yet. The etag names the version it
+	// replaces, empty for a new draft; of two that replace the same version, one is kept
+	// and the other refused with DRAFT_CHANGED.
 	SaveDraft(ctx context.Context, in *SaveDraftRequest, opts ...grpc.CallOption) (*SaveDraftResponse, error)
+	// ListDrafts gives the newest first.
 	ListDrafts(ctx context.Context, in *ListDraftsRequest, opts ...grpc.CallOption) (*ListDraftsResponse, error)
 	DeleteDraft(ctx context.Context, in *DeleteDraftRequest, opts ...grpc.CallOption) (*DeleteDraftResponse, error)
+	// SubmitDrafts files drafts; those acknowledged are drafts no more.
 	SubmitDrafts(ctx context.Context, in *SubmitDraftsRequest, opts ...grpc.CallOption) (*SubmitDraftsResponse, error)
+	// CreateZeroDrafts prepares zero returns (零申报) that follow earlier filings. Nothing is filed.
+	CreateZeroDrafts(ctx context.Context, in *CreateZeroDraftsRequest, opts ...grpc.CallOption) (*CreateZeroDraftsResponse, error)
+	// GetFilingCalendar says until when the periods that end in a month are filed.
+	GetFilingCalendar(ctx context.Context, in *GetFilingCalendarRequest, opts ...grpc.CallOption) (*GetFilingCalendarResponse, error)
 }
 
 type filingServiceClient struct {
@@ -281,6 +292,26 @@ func (c *filingServiceClient) SubmitDrafts(ctx context.Context, in *SubmitDrafts
 	return out, nil
 }
 
+func (c *filingServiceClient) CreateZeroDrafts(ctx context.Context, in *CreateZeroDraftsRequest, opts ...grpc.CallOption) (*CreateZeroDraftsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateZeroDraftsResponse)
+	err := c.cc.Invoke(ctx, FilingService_CreateZeroDrafts_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *filingServiceClient) GetFilingCalendar(ctx context.Context, in *GetFilingCalendarRequest, opts ...grpc.CallOption) (*GetFilingCalendarResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetFilingCalendarResponse)
+	err := c.cc.Invoke(ctx, FilingService_GetFilingCalendar_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // FilingServiceServer is the server API for FilingService service.
 // All implementations must embed UnimplementedFilingServiceServer
 // for forward compatibility.
@@ -309,10 +340,19 @@ type FilingServiceServer interface {
 	GetForm(context.Context, *GetFormRequest) (*GetFormResponse, error)
 	// ListMissingFilings names what the last period had and this one lacks.
 	ListMissingFilings(context.Context, *ListMissingFilingsRequest) (*ListMissingFilingsResponse, error)
+	// SaveDraft keeps a return that is not sent yet. The etag names the version it
+	// replaces, empty for a new draft; of two that replace the same version, one is kept
+	// and the other refused with DRAFT_CHANGED.
 	SaveDraft(context.Context, *SaveDraftRequest) (*SaveDraftResponse, error)
+	// ListDrafts gives the newest first.
 	ListDrafts(context.Context, *ListDraftsRequest) (*ListDraftsResponse, error)
 	DeleteDraft(context.Context, *DeleteDraftRequest) (*DeleteDraftResponse, error)
+	// SubmitDrafts files drafts; those acknowledged are drafts no more.
 	SubmitDrafts(context.Context, *SubmitDraftsRequest) (*SubmitDraftsResponse, error)
+	// CreateZeroDrafts prepares zero returns (零申报) that follow earlier filings. Nothing is filed.
+	CreateZeroDrafts(context.Context, *CreateZeroDraftsRequest) (*CreateZeroDraftsResponse, error)
+	// GetFilingCalendar says until when the periods that end in a month are filed.
+	GetFilingCalendar(context.Context, *GetFilingCalendarRequest) (*GetFilingCalendarResponse, error)
 	mustEmbedUnimplementedFilingServiceServer()
 }
 
@@ -379,6 +419,12 @@ func (UnimplementedFilingServiceServer) DeleteDraft(context.Context, *DeleteDraf
 }
 func (UnimplementedFilingServiceServer) SubmitDrafts(context.Context, *SubmitDraftsRequest) (*SubmitDraftsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SubmitDrafts not implemented")
+}
+func (UnimplementedFilingServiceServer) CreateZeroDrafts(context.Context, *CreateZeroDraftsRequest) (*CreateZeroDraftsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateZeroDrafts not implemented")
+}
+func (UnimplementedFilingServiceServer) GetFilingCalendar(context.Context, *GetFilingCalendarRequest) (*GetFilingCalendarResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetFilingCalendar not implemented")
 }
 func (UnimplementedFilingServiceServer) mustEmbedUnimplementedFilingServiceServer() {}
 func (UnimplementedFilingServiceServer) testEmbeddedByValue()                       {}
@@ -736,6 +782,42 @@ func _FilingService_SubmitDrafts_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _FilingService_CreateZeroDrafts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateZeroDraftsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FilingServiceServer).CreateZeroDrafts(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FilingService_CreateZeroDrafts_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FilingServiceServer).CreateZeroDrafts(ctx, req.(*CreateZeroDraftsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _FilingService_GetFilingCalendar_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetFilingCalendarRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FilingServiceServer).GetFilingCalendar(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FilingService_GetFilingCalendar_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FilingServiceServer).GetFilingCalendar(ctx, req.(*GetFilingCalendarRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // FilingService_ServiceDesc is the grpc.ServiceDesc for FilingService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -814,6 +896,14 @@ var FilingService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SubmitDrafts",
 			Handler:    _FilingService_SubmitDrafts_Handler,
+		},
+		{
+			MethodName: "CreateZeroDrafts",
+			Handler:    _FilingService_CreateZeroDrafts_Handler,
+		},
+		{
+			MethodName: "GetFilingCalendar",
+			Handler:    _FilingService_GetFilingCalendar_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

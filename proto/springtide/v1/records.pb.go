@@ -1556,6 +1556,121 @@ func (x *KeyRecord) GetTaxpayers() []string {
 	return nil
 }
 
+// A DraftRecord is the value on filings.drafts: one version of one draft, keyed by
+// filing id and version, so that compaction keeps every version until it is taken away.
+type DraftRecord struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	FilingId string                 `protobuf:"bytes,1,opt,name=filing_id,json=filingId,proto3" json:"filing_id,omitempty"`
+	Tenant   string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Who saved it.
+	Subject string `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
+	// 128 random bits, drawn for this version.
+	Version string `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	// The version it replaces; empty for a new draft.
+	Replaces string  `protobuf:"bytes,5,opt,name=replaces,proto3" json:"replaces,omitempty"`
+	Return   *Return `protobuf:"bytes,6,opt,name=return,proto3" json:"return,omitempty"`
+	// What the form's rules said of it when it was saved.
+	Violations []*Violation `protobuf:"bytes,7,rep,name=violations,proto3" json:"violations,omitempty"`
+	Ready      bool         `protobuf:"varint,8,opt,name=ready,proto3" json:"ready,omitempty"`
+	// By the front door's clock; shown to people, never compared.
+	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DraftRecord) Reset() {
+	*x = DraftRecord{}
+	mi := &file_springtide_v1_records_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DraftRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DraftRecord) ProtoMessage() {}
+
+func (x *DraftRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_records_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DraftRecord.ProtoReflect.Descriptor instead.
+func (*DraftRecord) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_records_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *DraftRecord) GetFilingId() string {
+	if x != nil {
+		return x.FilingId
+	}
+	return ""
+}
+
+func (x *DraftRecord) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *DraftRecord) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *DraftRecord) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *DraftRecord) GetReplaces() string {
+	if x != nil {
+		return x.Replaces
+	}
+	return ""
+}
+
+func (x *DraftRecord) GetReturn() *Return {
+	if x != nil {
+		return x.Return
+	}
+	return nil
+}
+
+func (x *DraftRecord) GetViolations() []*Violation {
+	if x != nil {
+		return x.Violations
+	}
+	return nil
+}
+
+func (x *DraftRecord) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
+}
+
+func (x *DraftRecord) GetUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdateTime
+	}
+	return nil
+}
+
 var File_springtide_v1_records_proto protoreflect.FileDescriptor
 
 const file_springtide_v1_records_proto_rawDesc = "" +
@@ -1684,7 +1799,20 @@ const file_springtide_v1_records_proto_rawDesc = "" +
 	"\vcreate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x18\n" +
 	"\arevoked\x18\a \x01(\bR\arevoked\x12\x1c\n" +
-	"\ttaxpayers\x18\b \x03(\tR\ttaxpayersB-Z+springtide/proto/springtide/v1;springtidev1b\x06proto3"
+	"\ttaxpayers\x18\b \x03(\tR\ttaxpayers\"\xce\x02\n" +
+	"\vDraftRecord\x12\x1b\n" +
+	"\tfiling_id\x18\x01 \x01(\tR\bfilingId\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x18\n" +
+	"\asubject\x18\x03 \x01(\tR\asubject\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\tR\aversion\x12\x1a\n" +
+	"\breplaces\x18\x05 \x01(\tR\breplaces\x12-\n" +
+	"\x06return\x18\x06 \x01(\v2\x15.springtide.v1.ReturnR\x06return\x128\n" +
+	"\n" +
+	"violations\x18\a \x03(\v2\x18.springtide.v1.ViolationR\n" +
+	"violations\x12\x14\n" +
+	"\x05ready\x18\b \x01(\bR\x05ready\x12;\n" +
+	"\vupdate_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"updateTimeB-Z+springtide/proto/springtide/v1;springtidev1b\x06proto3"
 
 var (
 	file_springtide_v1_records_proto_rawDescOnce sync.Once
@@ -1698,7 +1826,7 @@ func file_springtide_v1_records_proto_rawDescGZIP() []byte {
 	return file_springtide_v1_records_proto_rawDescData
 }
 
-var file_springtide_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_springtide_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_springtide_v1_records_proto_goTypes = []any{
 	(*Submission)(nil),            // 0: springtide.v1.Submission
 	(*LedgerEvent)(nil),           // 1: springtide.v1.LedgerEvent
@@ -1718,22 +1846,23 @@ var file_springtide_v1_records_proto_goTypes = []any{
 	(*DeadLettered)(nil),          // 15: springtide.v1.DeadLettered
 	(*DeadLetter)(nil),            // 16: springtide.v1.DeadLetter
 	(*KeyRecord)(nil),             // 17: springtide.v1.KeyRecord
-	(*Return)(nil),                // 18: springtide.v1.Return
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*Violation)(nil),             // 20: springtide.v1.Violation
-	(*Period)(nil),                // 21: springtide.v1.Period
-	(*Taxpayer)(nil),              // 22: springtide.v1.Taxpayer
-	(*Receipt)(nil),               // 23: springtide.v1.Receipt
-	(*Reason)(nil),                // 24: springtide.v1.Reason
-	(Resolution)(0),               // 25: springtide.v1.Resolution
+	(*DraftRecord)(nil),           // 18: springtide.v1.DraftRecord
+	(*Return)(nil),                // 19: springtide.v1.Return
+	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*Violation)(nil),             // 21: springtide.v1.Violation
+	(*Period)(nil),                // 22: springtide.v1.Period
+	(*Taxpayer)(nil),              // 23: springtide.v1.Taxpayer
+	(*Receipt)(nil),               // 24: springtide.v1.Receipt
+	(*Reason)(nil),                // 25: springtide.v1.Reason
+	(Resolution)(0),               // 26: springtide.v1.Resolution
 }
 var file_springtide_v1_records_proto_depIdxs = []int32{
-	18, // 0: springtide.v1.Submission.return:type_name -> springtide.v1.Return
-	19, // 1: springtide.v1.Submission.receive_time:type_name -> google.protobuf.Timestamp
-	18, // 2: springtide.v1.Submission.completed:type_name -> springtide.v1.Return
-	20, // 3: springtide.v1.Submission.warnings:type_name -> springtide.v1.Violation
-	19, // 4: springtide.v1.Submission.due_time:type_name -> google.protobuf.Timestamp
-	19, // 5: springtide.v1.LedgerEvent.time:type_name -> google.protobuf.Timestamp
+	19, // 0: springtide.v1.Submission.return:type_name -> springtide.v1.Return
+	20, // 1: springtide.v1.Submission.receive_time:type_name -> google.protobuf.Timestamp
+	19, // 2: springtide.v1.Submission.completed:type_name -> springtide.v1.Return
+	21, // 3: springtide.v1.Submission.warnings:type_name -> springtide.v1.Violation
+	20, // 4: springtide.v1.Submission.due_time:type_name -> google.protobuf.Timestamp
+	20, // 5: springtide.v1.LedgerEvent.time:type_name -> google.protobuf.Timestamp
 	3,  // 6: springtide.v1.LedgerEvent.registered:type_name -> springtide.v1.Registered
 	4,  // 7: springtide.v1.LedgerEvent.invalid:type_name -> springtide.v1.Invalid
 	5,  // 8: springtide.v1.LedgerEvent.claimed:type_name -> springtide.v1.Claimed
@@ -1747,25 +1876,28 @@ var file_springtide_v1_records_proto_depIdxs = []int32{
 	13, // 16: springtide.v1.LedgerEvent.resolved:type_name -> springtide.v1.Resolved
 	14, // 17: springtide.v1.LedgerEvent.cancelled:type_name -> springtide.v1.Cancelled
 	15, // 18: springtide.v1.LedgerEvent.dead_lettered:type_name -> springtide.v1.DeadLettered
-	21, // 19: springtide.v1.Click.period:type_name -> springtide.v1.Period
-	22, // 20: springtide.v1.Click.taxpayer:type_name -> springtide.v1.Taxpayer
-	19, // 21: springtide.v1.Click.receive_time:type_name -> google.protobuf.Timestamp
+	22, // 19: springtide.v1.Click.period:type_name -> springtide.v1.Period
+	23, // 20: springtide.v1.Click.taxpayer:type_name -> springtide.v1.Taxpayer
+	20, // 21: springtide.v1.Click.receive_time:type_name -> google.protobuf.Timestamp
 	2,  // 22: springtide.v1.Registered.click:type_name -> springtide.v1.Click
-	20, // 23: springtide.v1.Registered.warnings:type_name -> springtide.v1.Violation
+	21, // 23: springtide.v1.Registered.warnings:type_name -> springtide.v1.Violation
 	2,  // 24: springtide.v1.Invalid.click:type_name -> springtide.v1.Click
-	20, // 25: springtide.v1.Invalid.violations:type_name -> springtide.v1.Violation
-	23, // 26: springtide.v1.Accepted.receipt:type_name -> springtide.v1.Receipt
-	24, // 27: springtide.v1.Rejected.reasons:type_name -> springtide.v1.Reason
-	19, // 28: springtide.v1.Postponed.due_time:type_name -> google.protobuf.Timestamp
-	25, // 29: springtide.v1.Resolved.resolution:type_name -> springtide.v1.Resolution
-	23, // 30: springtide.v1.Resolved.receipt:type_name -> springtide.v1.Receipt
-	19, // 31: springtide.v1.DeadLetter.time:type_name -> google.protobuf.Timestamp
-	19, // 32: springtide.v1.KeyRecord.create_time:type_name -> google.protobuf.Timestamp
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	21, // 25: springtide.v1.Invalid.violations:type_name -> springtide.v1.Violation
+	24, // 26: springtide.v1.Accepted.receipt:type_name -> springtide.v1.Receipt
+	25, // 27: springtide.v1.Rejected.reasons:type_name -> springtide.v1.Reason
+	20, // 28: springtide.v1.Postponed.due_time:type_name -> google.protobuf.Timestamp
+	26, // 29: springtide.v1.Resolved.resolution:type_name -> springtide.v1.Resolution
+	24, // 30: springtide.v1.Resolved.receipt:type_name -> springtide.v1.Receipt
+	20, // 31: springtide.v1.DeadLetter.time:type_name -> google.protobuf.Timestamp
+	20, // 32: springtide.v1.KeyRecord.create_time:type_name -> google.protobuf.Timestamp
+	19, // 33: springtide.v1.DraftRecord.return:type_name -> springtide.v1.Return
+	21, // 34: springtide.v1.DraftRecord.violations:type_name -> springtide.v1.Violation
+	20, // 35: springtide.v1.DraftRecord.update_time:type_name -> google.protobuf.Timestamp
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_springtide_v1_records_proto_init() }
@@ -1797,7 +1929,7 @@ func file_springtide_v1_records_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_springtide_v1_records_proto_rawDesc), len(file_springtide_v1_records_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
