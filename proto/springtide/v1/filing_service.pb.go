@@ -710,6 +710,167 @@ func (x *BatchGetFilingsResponse) GetMissing() []string {
 	return nil
 }
 
+type BatchGetReturnsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	FilingIds     []string               `protobuf:"bytes,1,rep,name=filing_ids,json=filingIds,proto3" json:"filing_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchGetReturnsRequest) Reset() {
+	*x = BatchGetReturnsRequest{}
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchGetReturnsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchGetReturnsRequest) ProtoMessage() {}
+
+func (x *BatchGetReturnsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchGetReturnsRequest.ProtoReflect.Descriptor instead.
+func (*BatchGetReturnsRequest) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *BatchGetReturnsRequest) GetFilingIds() []string {
+	if x != nil {
+		return x.FilingIds
+	}
+	return nil
+}
+
+type BatchGetReturnsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those found, in the order asked.
+	Returns []*FiledReturn `protobuf:"bytes,1,rep,name=returns,proto3" json:"returns,omitempty"`
+	// Ids that are not there or not yours, and those whose content is kept no more.
+	Missing       []string `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchGetReturnsResponse) Reset() {
+	*x = BatchGetReturnsResponse{}
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchGetReturnsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchGetReturnsResponse) ProtoMessage() {}
+
+func (x *BatchGetReturnsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchGetReturnsResponse.ProtoReflect.Descriptor instead.
+func (*BatchGetReturnsResponse) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *BatchGetReturnsResponse) GetReturns() []*FiledReturn {
+	if x != nil {
+		return x.Returns
+	}
+	return nil
+}
+
+func (x *BatchGetReturnsResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+// A FiledReturn is the content of a filing.
+type FiledReturn struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	FilingId string                 `protobuf:"bytes,1,opt,name=filing_id,json=filingId,proto3" json:"filing_id,omitempty"`
+	// As it was submitted.
+	Return *Return `protobuf:"bytes,2,opt,name=return,proto3" json:"return,omitempty"`
+	// The same with every computed cell filled.
+	Completed     *Return `protobuf:"bytes,3,opt,name=completed,proto3" json:"completed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FiledReturn) Reset() {
+	*x = FiledReturn{}
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FiledReturn) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FiledReturn) ProtoMessage() {}
+
+func (x *FiledReturn) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FiledReturn.ProtoReflect.Descriptor instead.
+func (*FiledReturn) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *FiledReturn) GetFilingId() string {
+	if x != nil {
+		return x.FilingId
+	}
+	return ""
+}
+
+func (x *FiledReturn) GetReturn() *Return {
+	if x != nil {
+		return x.Return
+	}
+	return nil
+}
+
+func (x *FiledReturn) GetCompleted() *Return {
+	if x != nil {
+		return x.Completed
+	}
+	return nil
+}
+
 type ListFilingsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most 500; 0 means 100.
@@ -727,7 +888,7 @@ type ListFilingsRequest struct {
 
 func (x *ListFilingsRequest) Reset() {
 	*x = ListFilingsRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[12]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +900,7 @@ func (x *ListFilingsRequest) String() string {
 func (*ListFilingsRequest) ProtoMessage() {}
 
 func (x *ListFilingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[12]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +913,7 @@ func (x *ListFilingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilingsRequest.ProtoReflect.Descriptor instead.
 func (*ListFilingsRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{12}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListFilingsRequest) GetPageSize() int32 {
@@ -815,7 +976,7 @@ type ListFilingsResponse struct {
 
 func (x *ListFilingsResponse) Reset() {
 	*x = ListFilingsResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[13]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -827,7 +988,7 @@ func (x *ListFilingsResponse) String() string {
 func (*ListFilingsResponse) ProtoMessage() {}
 
 func (x *ListFilingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[13]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -840,7 +1001,7 @@ func (x *ListFilingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilingsResponse.ProtoReflect.Descriptor instead.
 func (*ListFilingsResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{13}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListFilingsResponse) GetFilings() []*Filing {
@@ -868,7 +1029,7 @@ type WatchFilingsRequest struct {
 
 func (x *WatchFilingsRequest) Reset() {
 	*x = WatchFilingsRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[14]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +1041,7 @@ func (x *WatchFilingsRequest) String() string {
 func (*WatchFilingsRequest) ProtoMessage() {}
 
 func (x *WatchFilingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[14]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +1054,7 @@ func (x *WatchFilingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchFilingsRequest.ProtoReflect.Descriptor instead.
 func (*WatchFilingsRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{14}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WatchFilingsRequest) GetFilingIds() []string {
@@ -919,7 +1080,7 @@ type WatchFilingsResponse struct {
 
 func (x *WatchFilingsResponse) Reset() {
 	*x = WatchFilingsResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[15]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -931,7 +1092,7 @@ func (x *WatchFilingsResponse) String() string {
 func (*WatchFilingsResponse) ProtoMessage() {}
 
 func (x *WatchFilingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[15]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -944,7 +1105,7 @@ func (x *WatchFilingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchFilingsResponse.ProtoReflect.Descriptor instead.
 func (*WatchFilingsResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{15}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchFilingsResponse) GetFiling() *Filing {
@@ -963,7 +1124,7 @@ type CancelFilingRequest struct {
 
 func (x *CancelFilingRequest) Reset() {
 	*x = CancelFilingRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[16]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1136,7 @@ func (x *CancelFilingRequest) String() string {
 func (*CancelFilingRequest) ProtoMessage() {}
 
 func (x *CancelFilingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[16]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1149,7 @@ func (x *CancelFilingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelFilingRequest.ProtoReflect.Descriptor instead.
 func (*CancelFilingRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{16}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CancelFilingRequest) GetFilingId() string {
@@ -1007,7 +1168,7 @@ type CancelFilingResponse struct {
 
 func (x *CancelFilingResponse) Reset() {
 	*x = CancelFilingResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[17]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1019,7 +1180,7 @@ func (x *CancelFilingResponse) String() string {
 func (*CancelFilingResponse) ProtoMessage() {}
 
 func (x *CancelFilingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[17]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1032,7 +1193,7 @@ func (x *CancelFilingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelFilingResponse.ProtoReflect.Descriptor instead.
 func (*CancelFilingResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{17}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CancelFilingResponse) GetFiling() *Filing {
@@ -1051,7 +1212,7 @@ type RetryFilingRequest struct {
 
 func (x *RetryFilingRequest) Reset() {
 	*x = RetryFilingRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[18]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1224,7 @@ func (x *RetryFilingRequest) String() string {
 func (*RetryFilingRequest) ProtoMessage() {}
 
 func (x *RetryFilingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[18]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1237,7 @@ func (x *RetryFilingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryFilingRequest.ProtoReflect.Descriptor instead.
 func (*RetryFilingRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{18}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RetryFilingRequest) GetFilingId() string {
@@ -1095,7 +1256,7 @@ type RetryFilingResponse struct {
 
 func (x *RetryFilingResponse) Reset() {
 	*x = RetryFilingResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[19]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1107,7 +1268,7 @@ func (x *RetryFilingResponse) String() string {
 func (*RetryFilingResponse) ProtoMessage() {}
 
 func (x *RetryFilingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[19]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1120,7 +1281,7 @@ func (x *RetryFilingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryFilingResponse.ProtoReflect.Descriptor instead.
 func (*RetryFilingResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{19}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RetryFilingResponse) GetFiling() *Filing {
@@ -1139,7 +1300,7 @@ type CheckFilingRequest struct {
 
 func (x *CheckFilingRequest) Reset() {
 	*x = CheckFilingRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[20]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1312,7 @@ func (x *CheckFilingRequest) String() string {
 func (*CheckFilingRequest) ProtoMessage() {}
 
 func (x *CheckFilingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[20]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1325,7 @@ func (x *CheckFilingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckFilingRequest.ProtoReflect.Descriptor instead.
 func (*CheckFilingRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{20}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CheckFilingRequest) GetReturn() *Return {
@@ -1186,7 +1347,7 @@ type CheckFilingResponse struct {
 
 func (x *CheckFilingResponse) Reset() {
 	*x = CheckFilingResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[21]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1198,7 +1359,7 @@ func (x *CheckFilingResponse) String() string {
 func (*CheckFilingResponse) ProtoMessage() {}
 
 func (x *CheckFilingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[21]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1211,7 +1372,7 @@ func (x *CheckFilingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckFilingResponse.ProtoReflect.Descriptor instead.
 func (*CheckFilingResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{21}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CheckFilingResponse) GetOk() bool {
@@ -1244,7 +1405,7 @@ type GetFilingBatchRequest struct {
 
 func (x *GetFilingBatchRequest) Reset() {
 	*x = GetFilingBatchRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[22]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1417,7 @@ func (x *GetFilingBatchRequest) String() string {
 func (*GetFilingBatchRequest) ProtoMessage() {}
 
 func (x *GetFilingBatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[22]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1430,7 @@ func (x *GetFilingBatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFilingBatchRequest.ProtoReflect.Descriptor instead.
 func (*GetFilingBatchRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{22}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetFilingBatchRequest) GetBatchId() string {
@@ -1288,7 +1449,7 @@ type GetFilingBatchResponse struct {
 
 func (x *GetFilingBatchResponse) Reset() {
 	*x = GetFilingBatchResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[23]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1300,7 +1461,7 @@ func (x *GetFilingBatchResponse) String() string {
 func (*GetFilingBatchResponse) ProtoMessage() {}
 
 func (x *GetFilingBatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[23]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1313,7 +1474,7 @@ func (x *GetFilingBatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFilingBatchResponse.ProtoReflect.Descriptor instead.
 func (*GetFilingBatchResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{23}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetFilingBatchResponse) GetBatch() *FilingBatch {
@@ -1333,7 +1494,7 @@ type ListFilingBatchesRequest struct {
 
 func (x *ListFilingBatchesRequest) Reset() {
 	*x = ListFilingBatchesRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[24]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1345,7 +1506,7 @@ func (x *ListFilingBatchesRequest) String() string {
 func (*ListFilingBatchesRequest) ProtoMessage() {}
 
 func (x *ListFilingBatchesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[24]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1358,7 +1519,7 @@ func (x *ListFilingBatchesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilingBatchesRequest.ProtoReflect.Descriptor instead.
 func (*ListFilingBatchesRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{24}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListFilingBatchesRequest) GetPageSize() int32 {
@@ -1385,7 +1546,7 @@ type ListFilingBatchesResponse struct {
 
 func (x *ListFilingBatchesResponse) Reset() {
 	*x = ListFilingBatchesResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[25]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1397,7 +1558,7 @@ func (x *ListFilingBatchesResponse) String() string {
 func (*ListFilingBatchesResponse) ProtoMessage() {}
 
 func (x *ListFilingBatchesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[25]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +1571,7 @@ func (x *ListFilingBatchesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilingBatchesResponse.ProtoReflect.Descriptor instead.
 func (*ListFilingBatchesResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{25}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListFilingBatchesResponse) GetBatches() []*FilingBatch {
@@ -1436,7 +1597,7 @@ type GetReceiptRequest struct {
 
 func (x *GetReceiptRequest) Reset() {
 	*x = GetReceiptRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[26]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1609,7 @@ func (x *GetReceiptRequest) String() string {
 func (*GetReceiptRequest) ProtoMessage() {}
 
 func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[26]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1622,7 @@ func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptRequest.ProtoReflect.Descriptor instead.
 func (*GetReceiptRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{26}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetReceiptRequest) GetFilingId() string {
@@ -1480,7 +1641,7 @@ type GetReceiptResponse struct {
 
 func (x *GetReceiptResponse) Reset() {
 	*x = GetReceiptResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[27]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1653,7 @@ func (x *GetReceiptResponse) String() string {
 func (*GetReceiptResponse) ProtoMessage() {}
 
 func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[27]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1666,7 @@ func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptResponse.ProtoReflect.Descriptor instead.
 func (*GetReceiptResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{27}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetReceiptResponse) GetReceipt() *Receipt {
@@ -1523,7 +1684,7 @@ type ListFormsRequest struct {
 
 func (x *ListFormsRequest) Reset() {
 	*x = ListFormsRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[28]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1535,7 +1696,7 @@ func (x *ListFormsRequest) String() string {
 func (*ListFormsRequest) ProtoMessage() {}
 
 func (x *ListFormsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[28]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1548,7 +1709,7 @@ func (x *ListFormsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFormsRequest.ProtoReflect.Descriptor instead.
 func (*ListFormsRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{28}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{31}
 }
 
 type ListFormsResponse struct {
@@ -1560,7 +1721,7 @@ type ListFormsResponse struct {
 
 func (x *ListFormsResponse) Reset() {
 	*x = ListFormsResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[29]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1572,7 +1733,7 @@ func (x *ListFormsResponse) String() string {
 func (*ListFormsResponse) ProtoMessage() {}
 
 func (x *ListFormsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[29]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1585,7 +1746,7 @@ func (x *ListFormsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFormsResponse.ProtoReflect.Descriptor instead.
 func (*ListFormsResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{29}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListFormsResponse) GetForms() []*FormSummary {
@@ -1607,7 +1768,7 @@ type FormSummary struct {
 
 func (x *FormSummary) Reset() {
 	*x = FormSummary{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[30]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1619,7 +1780,7 @@ func (x *FormSummary) String() string {
 func (*FormSummary) ProtoMessage() {}
 
 func (x *FormSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[30]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1632,7 +1793,7 @@ func (x *FormSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormSummary.ProtoReflect.Descriptor instead.
 func (*FormSummary) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{30}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *FormSummary) GetForm() string {
@@ -1674,7 +1835,7 @@ type GetFormRequest struct {
 
 func (x *GetFormRequest) Reset() {
 	*x = GetFormRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[31]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1686,7 +1847,7 @@ func (x *GetFormRequest) String() string {
 func (*GetFormRequest) ProtoMessage() {}
 
 func (x *GetFormRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[31]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1699,7 +1860,7 @@ func (x *GetFormRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFormRequest.ProtoReflect.Descriptor instead.
 func (*GetFormRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{31}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetFormRequest) GetForm() string {
@@ -1725,7 +1886,7 @@ type GetFormResponse struct {
 
 func (x *GetFormResponse) Reset() {
 	*x = GetFormResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[32]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +1898,7 @@ func (x *GetFormResponse) String() string {
 func (*GetFormResponse) ProtoMessage() {}
 
 func (x *GetFormResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[32]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +1911,7 @@ func (x *GetFormResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFormResponse.ProtoReflect.Descriptor instead.
 func (*GetFormResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{32}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetFormResponse) GetForm() *Form {
@@ -1779,7 +1940,7 @@ type Form struct {
 
 func (x *Form) Reset() {
 	*x = Form{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[33]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1791,7 +1952,7 @@ func (x *Form) String() string {
 func (*Form) ProtoMessage() {}
 
 func (x *Form) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[33]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1804,7 +1965,7 @@ func (x *Form) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Form.ProtoReflect.Descriptor instead.
 func (*Form) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{33}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Form) GetForm() string {
@@ -1884,7 +2045,7 @@ type FormCell struct {
 
 func (x *FormCell) Reset() {
 	*x = FormCell{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[34]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +2057,7 @@ func (x *FormCell) String() string {
 func (*FormCell) ProtoMessage() {}
 
 func (x *FormCell) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[34]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +2070,7 @@ func (x *FormCell) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormCell.ProtoReflect.Descriptor instead.
 func (*FormCell) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{34}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *FormCell) GetCode() string {
@@ -1953,7 +2114,7 @@ type FormRule struct {
 
 func (x *FormRule) Reset() {
 	*x = FormRule{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[35]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1965,7 +2126,7 @@ func (x *FormRule) String() string {
 func (*FormRule) ProtoMessage() {}
 
 func (x *FormRule) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[35]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1978,7 +2139,7 @@ func (x *FormRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormRule.ProtoReflect.Descriptor instead.
 func (*FormRule) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{35}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *FormRule) GetRule() string {
@@ -2019,7 +2180,7 @@ type FormContext struct {
 
 func (x *FormContext) Reset() {
 	*x = FormContext{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[36]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2192,7 @@ func (x *FormContext) String() string {
 func (*FormContext) ProtoMessage() {}
 
 func (x *FormContext) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[36]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2205,7 @@ func (x *FormContext) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormContext.ProtoReflect.Descriptor instead.
 func (*FormContext) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{36}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *FormContext) GetName() string {
@@ -2070,7 +2231,7 @@ type ListMissingFilingsRequest struct {
 
 func (x *ListMissingFilingsRequest) Reset() {
 	*x = ListMissingFilingsRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[37]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2243,7 @@ func (x *ListMissingFilingsRequest) String() string {
 func (*ListMissingFilingsRequest) ProtoMessage() {}
 
 func (x *ListMissingFilingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[37]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2256,7 @@ func (x *ListMissingFilingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMissingFilingsRequest.ProtoReflect.Descriptor instead.
 func (*ListMissingFilingsRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{37}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListMissingFilingsRequest) GetPeriodEndMonth() string {
@@ -2114,7 +2275,7 @@ type ListMissingFilingsResponse struct {
 
 func (x *ListMissingFilingsResponse) Reset() {
 	*x = ListMissingFilingsResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[38]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2126,7 +2287,7 @@ func (x *ListMissingFilingsResponse) String() string {
 func (*ListMissingFilingsResponse) ProtoMessage() {}
 
 func (x *ListMissingFilingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[38]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2139,7 +2300,7 @@ func (x *ListMissingFilingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMissingFilingsResponse.ProtoReflect.Descriptor instead.
 func (*ListMissingFilingsResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{38}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListMissingFilingsResponse) GetPrevious() []*Filing {
@@ -2162,7 +2323,7 @@ type Draft struct {
 
 func (x *Draft) Reset() {
 	*x = Draft{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[39]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +2335,7 @@ func (x *Draft) String() string {
 func (*Draft) ProtoMessage() {}
 
 func (x *Draft) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[39]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +2348,7 @@ func (x *Draft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Draft.ProtoReflect.Descriptor instead.
 func (*Draft) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{39}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Draft) GetFilingId() string {
@@ -2235,7 +2396,7 @@ type SaveDraftRequest struct {
 
 func (x *SaveDraftRequest) Reset() {
 	*x = SaveDraftRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[40]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2247,7 +2408,7 @@ func (x *SaveDraftRequest) String() string {
 func (*SaveDraftRequest) ProtoMessage() {}
 
 func (x *SaveDraftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[40]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2260,7 +2421,7 @@ func (x *SaveDraftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveDraftRequest.ProtoReflect.Descriptor instead.
 func (*SaveDraftRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{40}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SaveDraftRequest) GetReturn() *Return {
@@ -2286,7 +2447,7 @@ type SaveDraftResponse struct {
 
 func (x *SaveDraftResponse) Reset() {
 	*x = SaveDraftResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[41]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2298,7 +2459,7 @@ func (x *SaveDraftResponse) String() string {
 func (*SaveDraftResponse) ProtoMessage() {}
 
 func (x *SaveDraftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[41]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2311,7 +2472,7 @@ func (x *SaveDraftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveDraftResponse.ProtoReflect.Descriptor instead.
 func (*SaveDraftResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{41}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SaveDraftResponse) GetDraft() *Draft {
@@ -2331,7 +2492,7 @@ type ListDraftsRequest struct {
 
 func (x *ListDraftsRequest) Reset() {
 	*x = ListDraftsRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[42]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2343,7 +2504,7 @@ func (x *ListDraftsRequest) String() string {
 func (*ListDraftsRequest) ProtoMessage() {}
 
 func (x *ListDraftsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[42]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2356,7 +2517,7 @@ func (x *ListDraftsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDraftsRequest.ProtoReflect.Descriptor instead.
 func (*ListDraftsRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{42}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListDraftsRequest) GetPageSize() int32 {
@@ -2383,7 +2544,7 @@ type ListDraftsResponse struct {
 
 func (x *ListDraftsResponse) Reset() {
 	*x = ListDraftsResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[43]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2395,7 +2556,7 @@ func (x *ListDraftsResponse) String() string {
 func (*ListDraftsResponse) ProtoMessage() {}
 
 func (x *ListDraftsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[43]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2408,7 +2569,7 @@ func (x *ListDraftsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDraftsResponse.ProtoReflect.Descriptor instead.
 func (*ListDraftsResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{43}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListDraftsResponse) GetDrafts() []*Draft {
@@ -2434,7 +2595,7 @@ type DeleteDraftRequest struct {
 
 func (x *DeleteDraftRequest) Reset() {
 	*x = DeleteDraftRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[44]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2446,7 +2607,7 @@ func (x *DeleteDraftRequest) String() string {
 func (*DeleteDraftRequest) ProtoMessage() {}
 
 func (x *DeleteDraftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[44]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2459,7 +2620,7 @@ func (x *DeleteDraftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDraftRequest.ProtoReflect.Descriptor instead.
 func (*DeleteDraftRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{44}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *DeleteDraftRequest) GetFilingId() string {
@@ -2477,7 +2638,7 @@ type DeleteDraftResponse struct {
 
 func (x *DeleteDraftResponse) Reset() {
 	*x = DeleteDraftResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[45]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2489,7 +2650,7 @@ func (x *DeleteDraftResponse) String() string {
 func (*DeleteDraftResponse) ProtoMessage() {}
 
 func (x *DeleteDraftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[45]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2502,7 +2663,7 @@ func (x *DeleteDraftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDraftResponse.ProtoReflect.Descriptor instead.
 func (*DeleteDraftResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{45}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{48}
 }
 
 type SubmitDraftsRequest struct {
@@ -2516,7 +2677,7 @@ type SubmitDraftsRequest struct {
 
 func (x *SubmitDraftsRequest) Reset() {
 	*x = SubmitDraftsRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[46]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2528,7 +2689,7 @@ func (x *SubmitDraftsRequest) String() string {
 func (*SubmitDraftsRequest) ProtoMessage() {}
 
 func (x *SubmitDraftsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[46]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2541,7 +2702,7 @@ func (x *SubmitDraftsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitDraftsRequest.ProtoReflect.Descriptor instead.
 func (*SubmitDraftsRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{46}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SubmitDraftsRequest) GetFilingIds() []string {
@@ -2568,7 +2729,7 @@ type SubmitDraftsResponse struct {
 
 func (x *SubmitDraftsResponse) Reset() {
 	*x = SubmitDraftsResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[47]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2580,7 +2741,7 @@ func (x *SubmitDraftsResponse) String() string {
 func (*SubmitDraftsResponse) ProtoMessage() {}
 
 func (x *SubmitDraftsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[47]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2593,7 +2754,7 @@ func (x *SubmitDraftsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitDraftsResponse.ProtoReflect.Descriptor instead.
 func (*SubmitDraftsResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{47}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SubmitDraftsResponse) GetBatch() *FilingBatch {
@@ -2661,7 +2822,17 @@ const file_springtide_v1_filing_service_proto_rawDesc = "" +
 	"filing_ids\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10\xf4\x03\"\x06r\x04\x10\x01\x18@R\tfilingIds\"d\n" +
 	"\x17BatchGetFilingsResponse\x12/\n" +
 	"\afilings\x18\x01 \x03(\v2\x15.springtide.v1.FilingR\afilings\x12\x18\n" +
-	"\amissing\x18\x02 \x03(\tR\amissing\"\xc2\x02\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing\"K\n" +
+	"\x16BatchGetReturnsRequest\x121\n" +
+	"\n" +
+	"filing_ids\x18\x01 \x03(\tB\x12\xbaH\x0f\x92\x01\f\b\x01\x10d\"\x06r\x04\x10\x01\x18@R\tfilingIds\"i\n" +
+	"\x17BatchGetReturnsResponse\x124\n" +
+	"\areturns\x18\x01 \x03(\v2\x1a.springtide.v1.FiledReturnR\areturns\x12\x18\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing\"\x8e\x01\n" +
+	"\vFiledReturn\x12\x1b\n" +
+	"\tfiling_id\x18\x01 \x01(\tR\bfilingId\x12-\n" +
+	"\x06return\x18\x02 \x01(\v2\x15.springtide.v1.ReturnR\x06return\x123\n" +
+	"\tcompleted\x18\x03 \x01(\v2\x15.springtide.v1.ReturnR\tcompleted\"\xc2\x02\n" +
 	"\x12ListFilingsRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xf4\x03(\x00R\bpageSize\x12'\n" +
@@ -2786,12 +2957,13 @@ const file_springtide_v1_filing_service_proto_rawDesc = "" +
 	"\x10period_end_month\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18\aR\x0eperiodEndMonth\"\x7f\n" +
 	"\x14SubmitDraftsResponse\x120\n" +
 	"\x05batch\x18\x01 \x01(\v2\x1a.springtide.v1.FilingBatchR\x05batch\x125\n" +
-	"\aresults\x18\x02 \x03(\v2\x1b.springtide.v1.SubmitResultR\aresults2\xc4\x11\n" +
+	"\aresults\x18\x02 \x03(\v2\x1b.springtide.v1.SubmitResultR\aresults2\xcf\x12\n" +
 	"\rFilingService\x12o\n" +
 	"\fSubmitFiling\x12\".springtide.v1.SubmitFilingRequest\x1a#.springtide.v1.SubmitFilingResponse\"\x16\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/v1/filings\x12\x84\x01\n" +
 	"\x11SubmitFilingBatch\x12'.springtide.v1.SubmitFilingBatchRequest\x1a(.springtide.v1.SubmitFilingBatchResponse\"\x1c\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/filingBatches\x12o\n" +
 	"\tGetFiling\x12\x1f.springtide.v1.GetFilingRequest\x1a .springtide.v1.GetFilingResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/filings/{filing_id}\x12\x81\x01\n" +
-	"\x0fBatchGetFilings\x12%.springtide.v1.BatchGetFilingsRequest\x1a&.springtide.v1.BatchGetFilingsResponse\"\x1f\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/v1/filings:batchGet\x12i\n" +
+	"\x0fBatchGetFilings\x12%.springtide.v1.BatchGetFilingsRequest\x1a&.springtide.v1.BatchGetFilingsResponse\"\x1f\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/v1/filings:batchGet\x12\x88\x01\n" +
+	"\x0fBatchGetReturns\x12%.springtide.v1.BatchGetReturnsRequest\x1a&.springtide.v1.BatchGetReturnsResponse\"&\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/filings:batchGetReturns\x12i\n" +
 	"\vListFilings\x12!.springtide.v1.ListFilingsRequest\x1a\".springtide.v1.ListFilingsResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\v/v1/filings\x12Y\n" +
 	"\fWatchFilings\x12\".springtide.v1.WatchFilingsRequest\x1a#.springtide.v1.WatchFilingsResponse0\x01\x12\x7f\n" +
 	"\fCancelFiling\x12\".springtide.v1.CancelFilingRequest\x1a#.springtide.v1.CancelFilingResponse\"&\x82\xd3\xe4\x93\x02 \"\x1e/v1/filings/{filing_id}:cancel\x12{\n" +
@@ -2824,7 +2996,7 @@ func file_springtide_v1_filing_service_proto_rawDescGZIP() []byte {
 	return file_springtide_v1_filing_service_proto_rawDescData
 }
 
-var file_springtide_v1_filing_service_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_springtide_v1_filing_service_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_springtide_v1_filing_service_proto_goTypes = []any{
 	(*SubmitFilingRequest)(nil),        // 0: springtide.v1.SubmitFilingRequest
 	(*SubmitFilingResponse)(nil),       // 1: springtide.v1.SubmitFilingResponse
@@ -2838,138 +3010,146 @@ var file_springtide_v1_filing_service_proto_goTypes = []any{
 	(*GetFilingResponse)(nil),          // 9: springtide.v1.GetFilingResponse
 	(*BatchGetFilingsRequest)(nil),     // 10: springtide.v1.BatchGetFilingsRequest
 	(*BatchGetFilingsResponse)(nil),    // 11: springtide.v1.BatchGetFilingsResponse
-	(*ListFilingsRequest)(nil),         // 12: springtide.v1.ListFilingsRequest
-	(*ListFilingsResponse)(nil),        // 13: springtide.v1.ListFilingsResponse
-	(*WatchFilingsRequest)(nil),        // 14: springtide.v1.WatchFilingsRequest
-	(*WatchFilingsResponse)(nil),       // 15: springtide.v1.WatchFilingsResponse
-	(*CancelFilingRequest)(nil),        // 16: springtide.v1.CancelFilingRequest
-	(*CancelFilingResponse)(nil),       // 17: springtide.v1.CancelFilingResponse
-	(*RetryFilingRequest)(nil),         // 18: springtide.v1.RetryFilingRequest
-	(*RetryFilingResponse)(nil),        // 19: springtide.v1.RetryFilingResponse
-	(*CheckFilingRequest)(nil),         // 20: springtide.v1.CheckFilingRequest
-	(*CheckFilingResponse)(nil),        // 21: springtide.v1.CheckFilingResponse
-	(*GetFilingBatchRequest)(nil),      // 22: springtide.v1.GetFilingBatchRequest
-	(*GetFilingBatchResponse)(nil),     // 23: springtide.v1.GetFilingBatchResponse
-	(*ListFilingBatchesRequest)(nil),   // 24: springtide.v1.ListFilingBatchesRequest
-	(*ListFilingBatchesResponse)(nil),  // 25: springtide.v1.ListFilingBatchesResponse
-	(*GetReceiptRequest)(nil),          // 26: springtide.v1.GetReceiptRequest
-	(*GetReceiptResponse)(nil),         // 27: springtide.v1.GetReceiptResponse
-	(*ListFormsRequest)(nil),           // 28: springtide.v1.ListFormsRequest
-	(*ListFormsResponse)(nil),          // 29: springtide.v1.ListFormsResponse
-	(*FormSummary)(nil),                // 30: springtide.v1.FormSummary
-	(*GetFormRequest)(nil),             // 31: springtide.v1.GetFormRequest
-	(*GetFormResponse)(nil),            // 32: springtide.v1.GetFormResponse
-	(*Form)(nil),                       // 33: springtide.v1.Form
-	(*FormCell)(nil),                   // 34: springtide.v1.FormCell
-	(*FormRule)(nil),                   // 35: springtide.v1.FormRule
-	(*FormContext)(nil),                // 36: springtide.v1.FormContext
-	(*ListMissingFilingsRequest)(nil),  // 37: springtide.v1.ListMissingFilingsRequest
-	(*ListMissingFilingsResponse)(nil), // 38: springtide.v1.ListMissingFilingsResponse
-	(*Draft)(nil),                      // 39: springtide.v1.Draft
-	(*SaveDraftRequest)(nil),           // 40: springtide.v1.SaveDraftRequest
-	(*SaveDraftResponse)(nil),          // 41: springtide.v1.SaveDraftResponse
-	(*ListDraftsRequest)(nil),          // 42: springtide.v1.ListDraftsRequest
-	(*ListDraftsResponse)(nil),         // 43: springtide.v1.ListDraftsResponse
-	(*DeleteDraftRequest)(nil),         // 44: springtide.v1.DeleteDraftRequest
-	(*DeleteDraftResponse)(nil),        // 45: springtide.v1.DeleteDraftResponse
-	(*SubmitDraftsRequest)(nil),        // 46: springtide.v1.SubmitDraftsRequest
-	(*SubmitDraftsResponse)(nil),       // 47: springtide.v1.SubmitDraftsResponse
-	(*Return)(nil),                     // 48: springtide.v1.Return
-	(*Filing)(nil),                     // 49: springtide.v1.Filing
-	(*LocalizedText)(nil),              // 50: springtide.v1.LocalizedText
-	(*timestamppb.Timestamp)(nil),      // 51: google.protobuf.Timestamp
-	(FilingState)(0),                   // 52: springtide.v1.FilingState
-	(*Violation)(nil),                  // 53: springtide.v1.Violation
-	(*Receipt)(nil),                    // 54: springtide.v1.Receipt
-	(Severity)(0),                      // 55: springtide.v1.Severity
+	(*BatchGetReturnsRequest)(nil),     // 12: springtide.v1.BatchGetReturnsRequest
+	(*BatchGetReturnsResponse)(nil),    // 13: springtide.v1.BatchGetReturnsResponse
+	(*FiledReturn)(nil),                // 14: springtide.v1.FiledReturn
+	(*ListFilingsRequest)(nil),         // 15: springtide.v1.ListFilingsRequest
+	(*ListFilingsResponse)(nil),        // 16: springtide.v1.ListFilingsResponse
+	(*WatchFilingsRequest)(nil),        // 17: springtide.v1.WatchFilingsRequest
+	(*WatchFilingsResponse)(nil),       // 18: springtide.v1.WatchFilingsResponse
+	(*CancelFilingRequest)(nil),        // 19: springtide.v1.CancelFilingRequest
+	(*CancelFilingResponse)(nil),       // 20: springtide.v1.CancelFilingResponse
+	(*RetryFilingRequest)(nil),         // 21: springtide.v1.RetryFilingRequest
+	(*RetryFilingResponse)(nil),        // 22: springtide.v1.RetryFilingResponse
+	(*CheckFilingRequest)(nil),         // 23: springtide.v1.CheckFilingRequest
+	(*CheckFilingResponse)(nil),        // 24: springtide.v1.CheckFilingResponse
+	(*GetFilingBatchRequest)(nil),      // 25: springtide.v1.GetFilingBatchRequest
+	(*GetFilingBatchResponse)(nil),     // 26: springtide.v1.GetFilingBatchResponse
+	(*ListFilingBatchesRequest)(nil),   // 27: springtide.v1.ListFilingBatchesRequest
+	(*ListFilingBatchesResponse)(nil),  // 28: springtide.v1.ListFilingBatchesResponse
+	(*GetReceiptRequest)(nil),          // 29: springtide.v1.GetReceiptRequest
+	(*GetReceiptResponse)(nil),         // 30: springtide.v1.GetReceiptResponse
+	(*ListFormsRequest)(nil),           // 31: springtide.v1.ListFormsRequest
+	(*ListFormsResponse)(nil),          // 32: springtide.v1.ListFormsResponse
+	(*FormSummary)(nil),                // 33: springtide.v1.FormSummary
+	(*GetFormRequest)(nil),             // 34: springtide.v1.GetFormRequest
+	(*GetFormResponse)(nil),            // 35: springtide.v1.GetFormResponse
+	(*Form)(nil),                       // 36: springtide.v1.Form
+	(*FormCell)(nil),                   // 37: springtide.v1.FormCell
+	(*FormRule)(nil),                   // 38: springtide.v1.FormRule
+	(*FormContext)(nil),                // 39: springtide.v1.FormContext
+	(*ListMissingFilingsRequest)(nil),  // 40: springtide.v1.ListMissingFilingsRequest
+	(*ListMissingFilingsResponse)(nil), // 41: springtide.v1.ListMissingFilingsResponse
+	(*Draft)(nil),                      // 42: springtide.v1.Draft
+	(*SaveDraftRequest)(nil),           // 43: springtide.v1.SaveDraftRequest
+	(*SaveDraftResponse)(nil),          // 44: springtide.v1.SaveDraftResponse
+	(*ListDraftsRequest)(nil),          // 45: springtide.v1.ListDraftsRequest
+	(*ListDraftsResponse)(nil),         // 46: springtide.v1.ListDraftsResponse
+	(*DeleteDraftRequest)(nil),         // 47: springtide.v1.DeleteDraftRequest
+	(*DeleteDraftResponse)(nil),        // 48: springtide.v1.DeleteDraftResponse
+	(*SubmitDraftsRequest)(nil),        // 49: springtide.v1.SubmitDraftsRequest
+	(*SubmitDraftsResponse)(nil),       // 50: springtide.v1.SubmitDraftsResponse
+	(*Return)(nil),                     // 51: springtide.v1.Return
+	(*Filing)(nil),                     // 52: springtide.v1.Filing
+	(*LocalizedText)(nil),              // 53: springtide.v1.LocalizedText
+	(*timestamppb.Timestamp)(nil),      // 54: google.protobuf.Timestamp
+	(FilingState)(0),                   // 55: springtide.v1.FilingState
+	(*Violation)(nil),                  // 56: springtide.v1.Violation
+	(*Receipt)(nil),                    // 57: springtide.v1.Receipt
+	(Severity)(0),                      // 58: springtide.v1.Severity
 }
 var file_springtide_v1_filing_service_proto_depIdxs = []int32{
-	48, // 0: springtide.v1.SubmitFilingRequest.return:type_name -> springtide.v1.Return
-	49, // 1: springtide.v1.SubmitFilingResponse.filing:type_name -> springtide.v1.Filing
+	51, // 0: springtide.v1.SubmitFilingRequest.return:type_name -> springtide.v1.Return
+	52, // 1: springtide.v1.SubmitFilingResponse.filing:type_name -> springtide.v1.Filing
 	0,  // 2: springtide.v1.SubmitFilingBatchRequest.requests:type_name -> springtide.v1.SubmitFilingRequest
 	6,  // 3: springtide.v1.SubmitFilingBatchResponse.batch:type_name -> springtide.v1.FilingBatch
 	4,  // 4: springtide.v1.SubmitFilingBatchResponse.results:type_name -> springtide.v1.SubmitResult
 	5,  // 5: springtide.v1.SubmitResult.error:type_name -> springtide.v1.ItemError
-	50, // 6: springtide.v1.ItemError.message:type_name -> springtide.v1.LocalizedText
+	53, // 6: springtide.v1.ItemError.message:type_name -> springtide.v1.LocalizedText
 	7,  // 7: springtide.v1.FilingBatch.counts:type_name -> springtide.v1.StateCount
-	51, // 8: springtide.v1.FilingBatch.create_time:type_name -> google.protobuf.Timestamp
-	52, // 9: springtide.v1.StateCount.state:type_name -> springtide.v1.FilingState
-	49, // 10: springtide.v1.GetFilingResponse.filing:type_name -> springtide.v1.Filing
-	49, // 11: springtide.v1.BatchGetFilingsResponse.filings:type_name -> springtide.v1.Filing
-	52, // 12: springtide.v1.ListFilingsRequest.states:type_name -> springtide.v1.FilingState
-	49, // 13: springtide.v1.ListFilingsResponse.filings:type_name -> springtide.v1.Filing
-	49, // 14: springtide.v1.WatchFilingsResponse.filing:type_name -> springtide.v1.Filing
-	49, // 15: springtide.v1.CancelFilingResponse.filing:type_name -> springtide.v1.Filing
-	49, // 16: springtide.v1.RetryFilingResponse.filing:type_name -> springtide.v1.Filing
-	48, // 17: springtide.v1.CheckFilingRequest.return:type_name -> springtide.v1.Return
-	53, // 18: springtide.v1.CheckFilingResponse.violations:type_name -> springtide.v1.Violation
-	48, // 19: springtide.v1.CheckFilingResponse.completed:type_name -> springtide.v1.Return
-	6,  // 20: springtide.v1.GetFilingBatchResponse.batch:type_name -> springtide.v1.FilingBatch
-	6,  // 21: springtide.v1.ListFilingBatchesResponse.batches:type_name -> springtide.v1.FilingBatch
-	54, // 22: springtide.v1.GetReceiptResponse.receipt:type_name -> springtide.v1.Receipt
-	30, // 23: springtide.v1.ListFormsResponse.forms:type_name -> springtide.v1.FormSummary
-	50, // 24: springtide.v1.FormSummary.title:type_name -> springtide.v1.LocalizedText
-	33, // 25: springtide.v1.GetFormResponse.form:type_name -> springtide.v1.Form
-	50, // 26: springtide.v1.Form.title:type_name -> springtide.v1.LocalizedText
-	34, // 27: springtide.v1.Form.cells:type_name -> springtide.v1.FormCell
-	35, // 28: springtide.v1.Form.rules:type_name -> springtide.v1.FormRule
-	36, // 29: springtide.v1.Form.context:type_name -> springtide.v1.FormContext
-	50, // 30: springtide.v1.FormCell.label:type_name -> springtide.v1.LocalizedText
-	55, // 31: springtide.v1.FormRule.severity:type_name -> springtide.v1.Severity
-	50, // 32: springtide.v1.FormRule.message:type_name -> springtide.v1.LocalizedText
-	50, // 33: springtide.v1.FormContext.meaning:type_name -> springtide.v1.LocalizedText
-	49, // 34: springtide.v1.ListMissingFilingsResponse.previous:type_name -> springtide.v1.Filing
-	48, // 35: springtide.v1.Draft.return:type_name -> springtide.v1.Return
-	53, // 36: springtide.v1.Draft.violations:type_name -> springtide.v1.Violation
-	51, // 37: springtide.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
-	48, // 38: springtide.v1.SaveDraftRequest.return:type_name -> springtide.v1.Return
-	39, // 39: springtide.v1.SaveDraftResponse.draft:type_name -> springtide.v1.Draft
-	39, // 40: springtide.v1.ListDraftsResponse.drafts:type_name -> springtide.v1.Draft
-	6,  // 41: springtide.v1.SubmitDraftsResponse.batch:type_name -> springtide.v1.FilingBatch
-	4,  // 42: springtide.v1.SubmitDraftsResponse.results:type_name -> springtide.v1.SubmitResult
-	0,  // 43: springtide.v1.FilingService.SubmitFiling:input_type -> springtide.v1.SubmitFilingRequest
-	2,  // 44: springtide.v1.FilingService.SubmitFilingBatch:input_type -> springtide.v1.SubmitFilingBatchRequest
-	8,  // 45: springtide.v1.FilingService.GetFiling:input_type -> springtide.v1.GetFilingRequest
-	10, // 46: springtide.v1.FilingService.BatchGetFilings:input_type -> springtide.v1.BatchGetFilingsRequest
-	12, // 47: springtide.v1.FilingService.ListFilings:input_type -> springtide.v1.ListFilingsRequest
-	14, // 48: springtide.v1.FilingService.WatchFilings:input_type -> springtide.v1.WatchFilingsRequest
-	16, // 49: springtide.v1.FilingService.CancelFiling:input_type -> springtide.v1.CancelFilingRequest
-	18, // 50: springtide.v1.FilingService.RetryFiling:input_type -> springtide.v1.RetryFilingRequest
-	20, // 51: springtide.v1.FilingService.CheckFiling:input_type -> springtide.v1.CheckFilingRequest
-	22, // 52: springtide.v1.FilingService.GetFilingBatch:input_type -> springtide.v1.GetFilingBatchRequest
-	24, // 53: springtide.v1.FilingService.ListFilingBatches:input_type -> springtide.v1.ListFilingBatchesRequest
-	26, // 54: springtide.v1.FilingService.GetReceipt:input_type -> springtide.v1.GetReceiptRequest
-	28, // 55: springtide.v1.FilingService.ListForms:input_type -> springtide.v1.ListFormsRequest
-	31, // 56: springtide.v1.FilingService.GetForm:input_type -> springtide.v1.GetFormRequest
-	37, // 57: springtide.v1.FilingService.ListMissingFilings:input_type -> springtide.v1.ListMissingFilingsRequest
-	40, // 58: springtide.v1.FilingService.SaveDraft:input_type -> springtide.v1.SaveDraftRequest
-	42, // 59: springtide.v1.FilingService.ListDrafts:input_type -> springtide.v1.ListDraftsRequest
-	44, // 60: springtide.v1.FilingService.DeleteDraft:input_type -> springtide.v1.DeleteDraftRequest
-	46, // 61: springtide.v1.FilingService.SubmitDrafts:input_type -> springtide.v1.SubmitDraftsRequest
-	1,  // 62: springtide.v1.FilingService.SubmitFiling:output_type -> springtide.v1.SubmitFilingResponse
-	3,  // 63: springtide.v1.FilingService.SubmitFilingBatch:output_type -> springtide.v1.SubmitFilingBatchResponse
-	9,  // 64: springtide.v1.FilingService.GetFiling:output_type -> springtide.v1.GetFilingResponse
-	11, // 65: springtide.v1.FilingService.BatchGetFilings:output_type -> springtide.v1.BatchGetFilingsResponse
-	13, // 66: springtide.v1.FilingService.ListFilings:output_type -> springtide.v1.ListFilingsResponse
-	15, // 67: springtide.v1.FilingService.WatchFilings:output_type -> springtide.v1.WatchFilingsResponse
-	17, // 68: springtide.v1.FilingService.CancelFiling:output_type -> springtide.v1.CancelFilingResponse
-	19, // 69: springtide.v1.FilingService.RetryFiling:output_type -> springtide.v1.RetryFilingResponse
-	21, // 70: springtide.v1.FilingService.CheckFiling:output_type -> springtide.v1.CheckFilingResponse
-	23, // 71: springtide.v1.FilingService.GetFilingBatch:output_type -> springtide.v1.GetFilingBatchResponse
-	25, // 72: springtide.v1.FilingService.ListFilingBatches:output_type -> springtide.v1.ListFilingBatchesResponse
-	27, // 73: springtide.v1.FilingService.GetReceipt:output_type -> springtide.v1.GetReceiptResponse
-	29, // 74: springtide.v1.FilingService.ListForms:output_type -> springtide.v1.ListFormsResponse
-	32, // 75: springtide.v1.FilingService.GetForm:output_type -> springtide.v1.GetFormResponse
-	38, // 76: springtide.v1.FilingService.ListMissingFilings:output_type -> springtide.v1.ListMissingFilingsResponse
-	41, // 77: springtide.v1.FilingService.SaveDraft:output_type -> springtide.v1.SaveDraftResponse
-	43, // 78: springtide.v1.FilingService.ListDrafts:output_type -> springtide.v1.ListDraftsResponse
-	45, // 79: springtide.v1.FilingService.DeleteDraft:output_type -> springtide.v1.DeleteDraftResponse
-	47, // 80: springtide.v1.FilingService.SubmitDrafts:output_type -> springtide.v1.SubmitDraftsResponse
-	62, // [62:81] is the sub-list for method output_type
-	43, // [43:62] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	54, // 8: springtide.v1.FilingBatch.create_time:type_name -> google.protobuf.Timestamp
+	55, // 9: springtide.v1.StateCount.state:type_name -> springtide.v1.FilingState
+	52, // 10: springtide.v1.GetFilingResponse.filing:type_name -> springtide.v1.Filing
+	52, // 11: springtide.v1.BatchGetFilingsResponse.filings:type_name -> springtide.v1.Filing
+	14, // 12: springtide.v1.BatchGetReturnsResponse.returns:type_name -> springtide.v1.FiledReturn
+	51, // 13: springtide.v1.FiledReturn.return:type_name -> springtide.v1.Return
+	51, // 14: springtide.v1.FiledReturn.completed:type_name -> springtide.v1.Return
+	55, // 15: springtide.v1.ListFilingsRequest.states:type_name -> springtide.v1.FilingState
+	52, // 16: springtide.v1.ListFilingsResponse.filings:type_name -> springtide.v1.Filing
+	52, // 17: springtide.v1.WatchFilingsResponse.filing:type_name -> springtide.v1.Filing
+	52, // 18: springtide.v1.CancelFilingResponse.filing:type_name -> springtide.v1.Filing
+	52, // 19: springtide.v1.RetryFilingResponse.filing:type_name -> springtide.v1.Filing
+	51, // 20: springtide.v1.CheckFilingRequest.return:type_name -> springtide.v1.Return
+	56, // 21: springtide.v1.CheckFilingResponse.violations:type_name -> springtide.v1.Violation
+	51, // 22: springtide.v1.CheckFilingResponse.completed:type_name -> springtide.v1.Return
+	6,  // 23: springtide.v1.GetFilingBatchResponse.batch:type_name -> springtide.v1.FilingBatch
+	6,  // 24: springtide.v1.ListFilingBatchesResponse.batches:type_name -> springtide.v1.FilingBatch
+	57, // 25: springtide.v1.GetReceiptResponse.receipt:type_name -> springtide.v1.Receipt
+	33, // 26: springtide.v1.ListFormsResponse.forms:type_name -> springtide.v1.FormSummary
+	53, // 27: springtide.v1.FormSummary.title:type_name -> springtide.v1.LocalizedText
+	36, // 28: springtide.v1.GetFormResponse.form:type_name -> springtide.v1.Form
+	53, // 29: springtide.v1.Form.title:type_name -> springtide.v1.LocalizedText
+	37, // 30: springtide.v1.Form.cells:type_name -> springtide.v1.FormCell
+	38, // 31: springtide.v1.Form.rules:type_name -> springtide.v1.FormRule
+	39, // 32: springtide.v1.Form.context:type_name -> springtide.v1.FormContext
+	53, // 33: springtide.v1.FormCell.label:type_name -> springtide.v1.LocalizedText
+	58, // 34: springtide.v1.FormRule.severity:type_name -> springtide.v1.Severity
+	53, // 35: springtide.v1.FormRule.message:type_name -> springtide.v1.LocalizedText
+	53, // 36: springtide.v1.FormContext.meaning:type_name -> springtide.v1.LocalizedText
+	52, // 37: springtide.v1.ListMissingFilingsResponse.previous:type_name -> springtide.v1.Filing
+	51, // 38: springtide.v1.Draft.return:type_name -> springtide.v1.Return
+	56, // 39: springtide.v1.Draft.violations:type_name -> springtide.v1.Violation
+	54, // 40: springtide.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
+	51, // 41: springtide.v1.SaveDraftRequest.return:type_name -> springtide.v1.Return
+	42, // 42: springtide.v1.SaveDraftResponse.draft:type_name -> springtide.v1.Draft
+	42, // 43: springtide.v1.ListDraftsResponse.drafts:type_name -> springtide.v1.Draft
+	6,  // 44: springtide.v1.SubmitDraftsResponse.batch:type_name -> springtide.v1.FilingBatch
+	4,  // 45: springtide.v1.SubmitDraftsResponse.results:type_name -> springtide.v1.SubmitResult
+	0,  // 46: springtide.v1.FilingService.SubmitFiling:input_type -> springtide.v1.SubmitFilingRequest
+	2,  // 47: springtide.v1.FilingService.SubmitFilingBatch:input_type -> springtide.v1.SubmitFilingBatchRequest
+	8,  // 48: springtide.v1.FilingService.GetFiling:input_type -> springtide.v1.GetFilingRequest
+	10, // 49: springtide.v1.FilingService.BatchGetFilings:input_type -> springtide.v1.BatchGetFilingsRequest
+	12, // 50: springtide.v1.FilingService.BatchGetReturns:input_type -> springtide.v1.BatchGetReturnsRequest
+	15, // 51: springtide.v1.FilingService.ListFilings:input_type -> springtide.v1.ListFilingsRequest
+	17, // 52: springtide.v1.FilingService.WatchFilings:input_type -> springtide.v1.WatchFilingsRequest
+	19, // 53: springtide.v1.FilingService.CancelFiling:input_type -> springtide.v1.CancelFilingRequest
+	21, // 54: springtide.v1.FilingService.RetryFiling:input_type -> springtide.v1.RetryFilingRequest
+	23, // 55: springtide.v1.FilingService.CheckFiling:input_type -> springtide.v1.CheckFilingRequest
+	25, // 56: springtide.v1.FilingService.GetFilingBatch:input_type -> springtide.v1.GetFilingBatchRequest
+	27, // 57: springtide.v1.FilingService.ListFilingBatches:input_type -> springtide.v1.ListFilingBatchesRequest
+	29, // 58: springtide.v1.FilingService.GetReceipt:input_type -> springtide.v1.GetReceiptRequest
+	31, // 59: springtide.v1.FilingService.ListForms:input_type -> springtide.v1.ListFormsRequest
+	34, // 60: springtide.v1.FilingService.GetForm:input_type -> springtide.v1.GetFormRequest
+	40, // 61: springtide.v1.FilingService.ListMissingFilings:input_type -> springtide.v1.ListMissingFilingsRequest
+	43, // 62: springtide.v1.FilingService.SaveDraft:input_type -> springtide.v1.SaveDraftRequest
+	45, // 63: springtide.v1.FilingService.ListDrafts:input_type -> springtide.v1.ListDraftsRequest
+	47, // 64: springtide.v1.FilingService.DeleteDraft:input_type -> springtide.v1.DeleteDraftRequest
+	49, // 65: springtide.v1.FilingService.SubmitDrafts:input_type -> springtide.v1.SubmitDraftsRequest
+	1,  // 66: springtide.v1.FilingService.SubmitFiling:output_type -> springtide.v1.SubmitFilingResponse
+	3,  // 67: springtide.v1.FilingService.SubmitFilingBatch:output_type -> springtide.v1.SubmitFilingBatchResponse
+	9,  // 68: springtide.v1.FilingService.GetFiling:output_type -> springtide.v1.GetFilingResponse
+	11, // 69: springtide.v1.FilingService.BatchGetFilings:output_type -> springtide.v1.BatchGetFilingsResponse
+	13, // 70: springtide.v1.FilingService.BatchGetReturns:output_type -> springtide.v1.BatchGetReturnsResponse
+	16, // 71: springtide.v1.FilingService.ListFilings:output_type -> springtide.v1.ListFilingsResponse
+	18, // 72: springtide.v1.FilingService.WatchFilings:output_type -> springtide.v1.WatchFilingsResponse
+	20, // 73: springtide.v1.FilingService.CancelFiling:output_type -> springtide.v1.CancelFilingResponse
+	22, // 74: springtide.v1.FilingService.RetryFiling:output_type -> springtide.v1.RetryFilingResponse
+	24, // 75: springtide.v1.FilingService.CheckFiling:output_type -> springtide.v1.CheckFilingResponse
+	26, // 76: springtide.v1.FilingService.GetFilingBatch:output_type -> springtide.v1.GetFilingBatchResponse
+	28, // 77: springtide.v1.FilingService.ListFilingBatches:output_type -> springtide.v1.ListFilingBatchesResponse
+	30, // 78: springtide.v1.FilingService.GetReceipt:output_type -> springtide.v1.GetReceiptResponse
+	32, // 79: springtide.v1.FilingService.ListForms:output_type -> springtide.v1.ListFormsResponse
+	35, // 80: springtide.v1.FilingService.GetForm:output_type -> springtide.v1.GetFormResponse
+	41, // 81: springtide.v1.FilingService.ListMissingFilings:output_type -> springtide.v1.ListMissingFilingsResponse
+	44, // 82: springtide.v1.FilingService.SaveDraft:output_type -> springtide.v1.SaveDraftResponse
+	46, // 83: springtide.v1.FilingService.ListDrafts:output_type -> springtide.v1.ListDraftsResponse
+	48, // 84: springtide.v1.FilingService.DeleteDraft:output_type -> springtide.v1.DeleteDraftResponse
+	50, // 85: springtide.v1.FilingService.SubmitDrafts:output_type -> springtide.v1.SubmitDraftsResponse
+	66, // [66:86] is the sub-list for method output_type
+	46, // [46:66] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_springtide_v1_filing_service_proto_init() }
@@ -2985,7 +3165,7 @@ func file_springtide_v1_filing_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_springtide_v1_filing_service_proto_rawDesc), len(file_springtide_v1_filing_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   48,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

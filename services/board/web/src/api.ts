@@ -3,7 +3,7 @@
 
 import { lang } from "./i18n";
 import type {
-  Calendar, Check, Draft, Filing, Form, FormSummary, ImportAnswer, Receipt, Return, Session, SubmitResult,
+  Calendar, Check, Draft, FiledReturn, Filing, Form, FormSummary, ImportAnswer, Receipt, Return, Session, SubmitResult, ZeroDraft,
 } from "./types";
 
 // A Problem is a refusal as RFC 9457 says it.
@@ -96,6 +96,7 @@ export const api = {
   filings: (month: string) => pages<Filing>("/v1/filings", "filings", { period_end_month: month }),
   newestFiling: async () => (await call<{ filings?: Filing[] }>("GET", "/v1/filings?page_size=1")).filings?.[0],
   batchGet: async (ids: string[]) => (await call<{ filings?: Filing[] }>("POST", "/v1/filings:batchGet", { filing_ids: ids })).filings ?? [],
+  returns: async (ids: string[]) => (await call<{ returns?: FiledReturn[] }>("POST", "/v1/filings:batchGetReturns", { filing_ids: ids })).returns ?? [],
   cancel: async (id: string) => (await call<{ filing: Filing }>("POST", `/v1/filings/${at(id)}:cancel`, {})).filing,
   retry: async (id: string) => (await call<{ filing: Filing }>("POST", `/v1/filings/${at(id)}:retry`, {})).filing,
   check: (r: Return) => call<Check>("POST", "/v1/filings:check", { return: r }),
@@ -110,6 +111,8 @@ export const api = {
   saveDraft: async (r: Return, etag?: string) => (await call<{ draft: Draft }>("PUT", "/v1/drafts", { return: r, ...(etag ? { etag } : {}) })).draft,
   deleteDraft: (id: string) => call<object>("DELETE", `/v1/drafts/${at(id)}`),
   submitDrafts: async (ids: string[]) => (await call<{ results?: SubmitResult[] }>("POST", "/v1/drafts:submit", { filing_ids: ids })).results ?? [],
+
+  createZero: async (ids: string[]) => (await call<{ results?: ZeroDraft[] }>("POST", "/v1/drafts:createZero", { previous_filing_ids: ids })).results ?? [],
 
   missing: async (month: string) => (await call<{ previous?: Filing[] }>("GET", "/v1/missingFilings" + query({ period_end_month: month }))).previous ?? [],
 

@@ -90,7 +90,7 @@ function Head() {
       <PeriodPicker />
       <Deadline />
       <div class="spacer" />
-      <button type="button" class="btn quiet" lang={lang.value === "zh" ? "en" : "zh-CN"} onClick={() => chooseLang(lang.value === "zh" ? "en" : "zh")}>
+      <button type="button" class="btn quiet" lang={lang.value === "zh" ? "en" : "zh-CN"} onClick={() => { toast.value = ""; chooseLang(lang.value === "zh" ? "en" : "zh"); }}>
         <Icon name="globe" /><span class="label">{t("lang.other")}</span>
       </button>
       <Menu label={t("menu")} icon="dots" bare>
@@ -115,7 +115,7 @@ function Head() {
 async function logout(): Promise<void> {
   close();
   await api.logout().catch(() => undefined);
-  location.replace("/login");
+  location.replace("/");
 }
 
 function PeriodPicker() {

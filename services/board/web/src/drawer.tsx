@@ -2,14 +2,15 @@
 // the figures with their errors beside them, and what can be done about it.
 
 import { useSignal } from "@preact/signals";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { api } from "./api";
 import { Editor } from "./editor";
 import { periodText, say, t, time } from "./i18n";
 import { Icon, type IconName } from "./icons";
 import { errorsOf, isCorrectable, type Item } from "./model";
 import { ReceiptDialog } from "./receipt";
-import { dropDraft, filter, formTitle, historyOf, itemById, offers, opened, putDraft, putFiling, rowOf, session, tell, wordsOf } from "./store";
+import { dropDraft, filter, formOf, formTitle, historyOf, itemById, offers, opened, putDraft, putFiling, rowOf, session, tell, wantContent, wordsOf } from "./store";
+import type { Draft, Form } from "./types";
 import { amountText } from "./table";
 import { Chip, Dialog, Failure, Note } from "./ui";
 
@@ -44,9 +45,13 @@ function ItemView({ item, choose }: { item: Item; choose: (id: string) => void }
   const failure = useSignal("");
   const receipt = useSignal(false);
   const f = item.filing;
-  const draft = item.draft;
+  // Without a draft, what was filed is where a correction starts.
+  const draft = useMemo((): Draft | undefined => item.draft ?? (item.content && {
+    filing_id: item.id, return: item.content, etag: "", ...(f?.violations && { violations: f.violations }),
+  }), [item.draft, item.content]);
+  useEffect(() => { if (!item.content) wantContent(f); }, [item]);
   const mayWrite = session.value?.roles?.includes("accountant") ?? true;
-  const editable = mayWrite && isCorrectable(item.state) && draft !== undefined;
+  const editable = mayWrite && offers.value.drafts && isCorrectable(item.state) && draft !== undefined;
   const act = async (what: () => Promise<void>): Promise<void> => {
     failure.value = "";
     try {
@@ -56,7 +61,7 @@ function ItemView({ item, choose }: { item: Item; choose: (id: string) => void }
     }
   };
   const amend = () => act(async () => {
-    const saved = await api.saveDraft({ ...draft!.return, amendment: item.amendment + 1 });
+    const saved = await api.saveDraft({ ...item.content!, amendment: item.amendment + 1 });
     putDraft(saved);
     requestAnimationFrame(() => choose(saved.filing_id));
   });
@@ -67,21 +72,21 @@ function ItemView({ item, choose }: { item: Item; choose: (id: string) => void }
       {editable ? <Editor item={item} draft={draft} choose={choose} /> : (
         <>
           {errorsOf(f?.violations).length > 0 && <Problems item={item} />}
-          {f && isCorrectable(item.state) && !draft && offers.value.drafts && <Note tone="info" icon="alert">{t("drawer.novalues")}</Note>}
+          {f && isCorrectable(item.state) && !draft && <Note tone="info" icon="alert">{t("drawer.novalues")}</Note>}
           {draft && <Values item={item} />}
         </>
       )}
       {mayWrite && (
         <div class="acts">
           {item.state === "FILING_STATE_ACCEPTED" && <button type="button" class="btn primary" onClick={() => (receipt.value = true)}><Icon name="receipt" />{t("act.receipt")}</button>}
-          {item.state === "FILING_STATE_ACCEPTED" && draft && <button type="button" class="btn" onClick={amend}><Icon name="pencil" />{t("act.amend")}</button>}
+          {item.state === "FILING_STATE_ACCEPTED" && item.content && offers.value.drafts && <button type="button" class="btn" onClick={amend}><Icon name="pencil" />{t("act.amend")}</button>}
           {(item.state === "FILING_STATE_REJECTED" || item.state === "FILING_STATE_CANCELLED") && (
             <button type="button" class="btn" onClick={() => act(async () => putFiling(await api.retry(item.id)))}><Icon name="repeat" />{t("act.retry")}</button>
           )}
           {(item.state === "FILING_STATE_RECEIVED" || item.state === "FILING_STATE_QUEUED" || item.state === "FILING_STATE_WAITING") && (
             <Sure icon="ban" text={t("act.cancel")} sure={t("act.cancel.sure")} onSure={() => act(async () => putFiling(await api.cancel(item.id)))} />
           )}
-          {draft && item.state.startsWith("DRAFT_") && (
+          {item.draft && item.state.startsWith("DRAFT_") && (
             <Sure icon="cross" text={t("act.delete")} sure={t("act.delete.sure")} onSure={() => act(async () => {
               await api.deleteDraft(item.id);
               dropDraft(item.id);
@@ -135,11 +140,15 @@ function Problems({ item }: { item: Item }) {
 }
 
 function Values({ item }: { item: Item }) {
-  const lines = Object.entries(item.draft!.return.lines ?? {}).sort(([a], [b]) => a.localeCompare(b, "en", { numeric: true }));
+  const [form, setForm] = useState<Form | null>(null);
+  const r = item.content!;
+  useEffect(() => { formOf(r.form, r.edition).then(setForm, () => undefined); }, [item.id]);
+  const labels = new Map(form?.cells?.map((c) => [c.code, say(c.label)]));
+  const lines = Object.entries(r.lines ?? {}).sort(([a], [b]) => a.localeCompare(b, "en", { numeric: true }));
   return (
     <section>
       <h3>{t("drawer.values")}</h3>
-      <dl class="values">{lines.map(([cell, v]) => <div key={cell}><dt>{cell}</dt><dd class="num">{v}</dd></div>)}</dl>
+      <dl class="values">{lines.map(([cell, v]) => <div key={cell}><dt><code>{cell}</code> {labels.get(cell)}</dt><dd class="num">{v}</dd></div>)}</dl>
     </section>
   );
 }
@@ -156,15 +165,17 @@ function Sure({ icon, text, sure, onSure }: { icon: IconName; text: string; sure
 
 function Timeline({ item }: { item: Item }) {
   const f = item.filing;
-  const events: { at: string; text: string; icon: IconName; coming?: boolean }[] = [];
-  if (item.draft?.update_time) events.push({ at: item.draft.update_time, text: t("event.draft"), icon: "pencil" });
-  if (f?.receive_time) events.push({ at: f.receive_time, text: t("event.received"), icon: "inbox" });
+  const events: { at: string; text: string; icon: IconName; place: number; coming?: boolean }[] = [];
+  if (item.draft?.update_time) events.push({ at: item.draft.update_time, text: t("event.draft"), icon: "pencil", place: 0 });
+  if (f?.receive_time) events.push({ at: f.receive_time, text: t("event.received"), icon: "inbox", place: 1 });
   for (const h of historyOf(item.id)) {
-    if (h.state !== "FILING_STATE_RECEIVED" && h.state !== "FILING_STATE_ACCEPTED") events.push({ at: h.at, text: t(`state.${h.state}`), icon: "clock" });
+    if (h.state !== "FILING_STATE_RECEIVED" && h.state !== "FILING_STATE_ACCEPTED") events.push({ at: h.at, text: t(`state.${h.state}`), icon: "clock", place: 2 });
   }
-  if (f?.receipt?.accept_time) events.push({ at: f.receipt.accept_time, text: t("event.accepted"), icon: "check" });
-  if (f?.due_time && f.state === "FILING_STATE_WAITING") events.push({ at: f.due_time, text: t("event.next"), icon: "repeat", coming: true });
-  events.sort((a, b) => Date.parse(a.at) - Date.parse(b.at));
+  if (f?.receipt?.accept_time) events.push({ at: f.receipt.accept_time, text: t("event.accepted"), icon: "check", place: 3 });
+  if (f?.due_time && f.state === "FILING_STATE_WAITING") events.push({ at: f.due_time, text: t("event.next"), icon: "repeat", place: 4, coming: true });
+  // Authorities tell whole seconds; within one, the order of things is known.
+  const second = (e: { at: string }): number => Math.floor(Date.parse(e.at) / 1000);
+  events.sort((a, b) => second(a) - second(b) || a.place - b.place);
   if (events.length === 0) return null;
   return (
     <section>

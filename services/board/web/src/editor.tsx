@@ -29,7 +29,11 @@ export function Editor({ item, draft, choose }: Props) {
   const dirty = JSON.stringify(edited) !== JSON.stringify(base.return);
   const latest = useRef(0);
 
+  const place = useRef<HTMLFormElement>(null);
+
   useEffect(() => { formOf(draft.return.form, draft.return.edition).then(setForm, () => undefined); }, []);
+  // What has to be corrected comes into view by itself, once the labels have their place.
+  useEffect(() => { if (form) place.current?.querySelector(".field.bad")?.scrollIntoView({ block: "center" }); }, [form]);
   // A draft that changed elsewhere replaces ours as long as nothing was typed here.
   useEffect(() => {
     if (dirty || draft.etag === base.etag) return;
@@ -63,7 +67,7 @@ export function Editor({ item, draft, choose }: Props) {
       const saved = await api.saveDraft(r, etag);
       putDraft(saved);
       if (saved.filing_id !== base.filing_id) { // the tax number is part of what a filing is
-        await api.deleteDraft(base.filing_id);
+        if (base.etag) await api.deleteDraft(base.filing_id);
         dropDraft(base.filing_id);
         choose(saved.filing_id);
       }
@@ -90,8 +94,12 @@ export function Editor({ item, draft, choose }: Props) {
     setBusy(true);
     try {
       const [result] = await api.submitDrafts([saved.filing_id]);
-      if (result?.error) setFailure(say(result.error.message) || result.error.reason);
-      else for (const f of await api.batchGet([saved.filing_id])) putFiling(f);
+      if (result?.error) {
+        setFailure(say(result.error.message) || result.error.reason);
+        return;
+      }
+      dropDraft(saved.filing_id); // it is a filing now
+      for (const f of await api.batchGet([saved.filing_id])) putFiling(f);
     } catch (e) {
       setFailure(wordsOf(e));
     } finally {
@@ -112,15 +120,16 @@ export function Editor({ item, draft, choose }: Props) {
   const setLine = (cell: string, value: string): void => setEdited((r) => ({ ...r, lines: without(r.lines, cell, value) }));
   const setFact = (name: string, value: string): void => setEdited((r) => ({ ...r, context: without(r.context, name, value) }));
   const corrects = item.filing !== undefined && !item.state.startsWith("DRAFT_");
+  const unchanged = corrects && !dirty && !base.etag; // there is a button of its own for filing it again as it is
   return (
-    <form class="editor" onSubmit={(e) => { e.preventDefault(); void onSave(); }}>
+    <form class="editor" ref={place} onSubmit={(e) => { e.preventDefault(); void onSave(); }}>
       <div role="status">
         {broken.length > 0 ? <Note tone="warn" icon="alert">{t("edit.bad", { count: number(broken.length) })}</Note>
           : <Note tone="good" icon="check">{t("edit.ok")}</Note>}
       </div>
       {loose.length > 0 && <ul class="problems">{loose.map((v, i) => <Wrong key={i} v={v} />)}</ul>}
-      <fieldset>
-        <legend>{t("drawer.taxpayer")}</legend>
+      <fieldset class="taxpayer">
+        <legend>{t("receipt.client")}</legend>
         <Field id="tax-id" label={t("drawer.taxpayer")} value={edited.taxpayer.id} violations={about("taxpayer.id")} onInput={(v) => setEdited((r) => ({ ...r, taxpayer: { ...r.taxpayer, id: v } }))} />
         <Field id="tax-name" label={t("edit.name")} value={edited.taxpayer.name ?? ""} violations={about("taxpayer.name")} onInput={(v) => setEdited((r) => ({ ...r, taxpayer: { ...r.taxpayer, name: v } }))} />
       </fieldset>
@@ -155,7 +164,7 @@ export function Editor({ item, draft, choose }: Props) {
       )}
       <Failure text={failure} />
       <div class="acts sticky">
-        <button type="button" class="btn primary" disabled={busy || broken.length > 0} onClick={() => void onFile()}><Icon name="send" />{corrects ? t("act.resubmit") : t("act.file")}</button>
+        <button type="button" class="btn primary" disabled={busy || unchanged || broken.length > 0} onClick={() => void onFile()}><Icon name="send" />{corrects ? t("act.resubmit") : t("act.file")}</button>
         <button type="submit" class="btn" disabled={busy || !dirty}>{busy ? t("act.saving") : t("act.save")}</button>
         {dirty && <button type="button" class="btn quiet" onClick={() => setEdited(base.return)}>{t("act.discard")}</button>}
       </div>

@@ -24,7 +24,7 @@ export function Login({ onEnter }: { onEnter: () => Promise<void> }) {
       await onEnter();
     } catch (e) {
       setBusy(false);
-      history.replaceState(null, "", "/login");
+      history.replaceState(null, "", "/");
       setFailure("code" in by && e instanceof Problem && e.status > 0 && e.status < 500 ? t("login.code.bad") : wordsOf(e));
       field.current?.focus();
     }

@@ -39,5 +39,5 @@ function App() {
 }
 
 render(<App />, document.getElementById("app")!);
-if (location.pathname === "/login") session.value = null;
+if (new URLSearchParams(location.search).has("code")) session.value = null; // the sign-in page uses the code up
 else void enter();

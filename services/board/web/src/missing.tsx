@@ -3,27 +3,12 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { api, Problem } from "./api";
-import { number, t } from "./i18n";
-import { shiftedPeriod } from "./model";
-import { formOf, formTitle, month, offers, putDraft, tell, wordsOf } from "./store";
-import type { Draft, Filing, Return } from "./types";
+import { number, say, t } from "./i18n";
+import { formTitle, month, offers, putDraft, tell, wordsOf } from "./store";
+import type { Filing } from "./types";
 import { Dialog, Failure, Note } from "./ui";
 
-// nilReturn has no turnover. Forms differ in whether nothing is written as an
-// empty return or as zeros; the rules of the form say which passes.
-async function nilReturn(previous: Filing, to: string): Promise<Return> {
-  const empty: Return = {
-    form: previous.form, period: shiftedPeriod(previous.period, to), taxpayer: previous.taxpayer,
-    authority: previous.authority, lines: {}, context: {},
-  };
-  const first = await api.check(empty);
-  if (first.ok) return empty;
-  const form = await formOf(previous.form);
-  const zeros: Return = { ...empty, lines: {} };
-  for (const c of form.cells ?? []) if (c.type === "money" || c.type === "whole") zeros.lines![c.code] = "0";
-  const second = await api.check(zeros);
-  return second.ok || (second.violations?.length ?? 0) < (first.violations?.length ?? 0) ? zeros : empty;
-}
+const most = 500; // nil returns in one request
 
 export function MissingDialog({ onClose }: { onClose: () => void }) {
   const [list, setList] = useState<Filing[] | null>(null);
@@ -41,19 +26,28 @@ export function MissingDialog({ onClose }: { onClose: () => void }) {
   const make = async (which: Filing[]): Promise<void> => {
     setBusy(true);
     setFailure("");
-    const made: Draft[] = [];
+    let made = 0;
+    const refused: string[] = [];
     try {
-      for (const f of which) {
-        const d = await api.saveDraft(await nilReturn(f, to));
-        putDraft(d);
-        made.push(d);
-        setList((l) => l?.filter((x) => x.filing_id !== f.filing_id) ?? null);
+      for (let at = 0; at < which.length; at += most) {
+        const asked = which.slice(at, at + most);
+        const results = await api.createZero(asked.map((f) => f.filing_id));
+        const done = new Set<string>();
+        for (const [i, r] of results.entries()) {
+          if (r.draft) {
+            putDraft(r.draft);
+            made++;
+            done.add(asked[i]!.filing_id);
+          } else refused.push(`${asked[i]!.taxpayer.name || asked[i]!.taxpayer.id}: ${say(r.error?.message) || r.error?.reason}`);
+        }
+        setList((l) => l?.filter((x) => !done.has(x.filing_id)) ?? null);
       }
+      setFailure(refused.join("\n"));
     } catch (e) {
       setFailure(wordsOf(e));
     } finally {
       setBusy(false);
-      if (made.length > 0) tell(t("missing.made", { count: number(made.length) }));
+      if (made > 0) tell(t("missing.made", { count: number(made) }));
     }
   };
   return (

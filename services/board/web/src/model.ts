@@ -2,7 +2,7 @@
 // client, in an order that puts first what a person has to do. Pure functions.
 
 import { dueOf, type Fen } from "./money";
-import type { Draft, Filing, FilingState, Period, Return, Taxpayer, Violation } from "./types";
+import type { Draft, FiledReturn, Filing, FilingState, Period, Return, Taxpayer, Violation } from "./types";
 
 export type ItemState = FilingState | "DRAFT_READY" | "DRAFT_BLOCKED";
 export type Group = "yours" | "ready" | "ours" | "bureau" | "done";
@@ -22,6 +22,7 @@ export interface Item {
   warnings: number;
   draft?: Draft;
   filing?: Filing;
+  content?: Return; // what is, or was last, to be filed; not known of every filing
 }
 
 export interface Row {
@@ -78,19 +79,17 @@ const newer = (draft: Draft, filing: Filing): boolean => {
   return Number.isFinite(d) && Number.isFinite(f) && d > f;
 };
 
-export function itemOf(id: string, draft: Draft | undefined, filing: Filing | undefined): Item {
+export function itemOf(id: string, draft: Draft | undefined, filing: Filing | undefined, filed: FiledReturn | undefined): Item {
   const of = draft?.return ?? filing!;
   const state = stateOf(draft, filing);
+  const content = (draft ?? filed)?.return;
   return {
     id, state, group: groupOf(state), form: of.form, period: of.period, taxpayer: of.taxpayer, authority: of.authority,
-    amendment: of.amendment ?? 0, due: dueOf(of.form, amountLines(draft)), warnings: warningsOf(draft?.violations).length,
-    ...(draft && { draft }), ...(filing && { filing }),
+    amendment: of.amendment ?? 0, due: dueOf(of.form, (draft ?? filed)?.completed?.lines ?? content?.lines),
+    warnings: warningsOf(draft?.violations).length,
+    ...(draft && { draft }), ...(filing && { filing }), ...(content && { content }),
   };
 }
-
-// The server may add the return with every computed cell; without it the given cells have to do.
-const amountLines = (draft: (Draft & { completed?: Return }) | undefined): Record<string, string> | undefined =>
-  draft?.completed?.lines ?? draft?.return.lines;
 
 // rowsOf groups items by client. A row in which nothing changed is the same object
 // as before, so that what shows it need not be drawn again.
@@ -144,19 +143,9 @@ export function countsOf(items: Iterable<Item>): Record<Group, number> {
   return counts;
 }
 
-// previousMonth and friends work on "2026-06".
+// addMonths counts in months such as "2026-06".
 export function addMonths(month: string, by: number): string {
   const [y, m] = month.split("-").map(Number);
   const at = y! * 12 + (m! - 1) + by;
   return `${Math.floor(at / 12)}-${String((at % 12) + 1).padStart(2, "0")}`;
-}
-
-// shiftedPeriod is as long as p and ends with the month.
-export function shiftedPeriod(p: Period, month: string): Period {
-  const [ys, ms] = p.start.split("-").map(Number);
-  const [ye, me] = p.end.split("-").map(Number);
-  const months = (ye! - ys!) * 12 + (me! - ms!) + 1;
-  const [y, m] = month.split("-").map(Number);
-  const last = new Date(Date.UTC(y!, m!, 0)).getUTCDate();
-  return { start: addMonths(month, 1 - months) + "-01", end: `${month}-${String(last).padStart(2, "0")}` };
 }

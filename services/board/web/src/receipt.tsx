@@ -22,7 +22,8 @@ export function ReceiptDialog({ item, onClose }: { item: Item; onClose: () => vo
     [t("period"), periodText(item.period)], [t("col.amount"), amountText(item)],
     [t("drawer.authority"), receipt.authority], [t("receipt.ref"), receipt.ref ?? ""],
     [t("receipt.digest"), receipt.digest], [t("drawer.id"), item.id],
-    ...Object.entries(receipt.details ?? {}),
+    // What the authority said beyond that, word for word.
+    ...Object.entries(receipt.details ?? {}).filter(([k]) => k !== "number" && k !== "time"),
   ] : [];
   return (
     <Dialog

@@ -8,7 +8,7 @@ import { number, say, t } from "./i18n";
 import {
   countsOf, itemOf, latest, matches, rowsOf, type Filter, type Item, type Row,
 } from "./model";
-import type { Calendar, Draft, Filing, Form, FormSummary, Session } from "./types";
+import type { Calendar, Draft, FiledReturn, Filing, Form, FormSummary, Session } from "./types";
 
 export const session = signal<Session | null | undefined>(undefined); // undefined: not known yet; null: signed out
 export const month = signal("");
@@ -50,7 +50,7 @@ function flush(): void {
   flushed = performance.now();
   for (const id of dirty) {
     const [d, f] = [drafts.get(id), filings.get(id)];
-    if (d || f) items.set(id, itemOf(id, d, f));
+    if (d || f) items.set(id, itemOf(id, d, f, contentOf(f)));
     else items.delete(id);
   }
   dirty.clear();
@@ -78,6 +78,46 @@ export function dropDraft(id: string): void {
   drafts.delete(id);
   touch(id);
 }
+// ---- what was filed: read back for the filings that are looked at ----
+
+const contents = new Map<string, { digest: string; filed: FiledReturn | undefined }>();
+const mostContents = 20_000;
+const wanted = new Set<string>();
+const mostWanted = 100; // one request; whoever scrolls past no longer wants the first of them
+let wantTimer = 0;
+let noContents = false; // this server cannot
+
+function contentOf(f: Filing | undefined): FiledReturn | undefined {
+  const known_ = f && contents.get(f.filing_id);
+  return known_ && known_.digest === (f.digest ?? "") ? known_.filed : undefined;
+}
+
+// wantContent asks for the figures of a filing, soon and together with others.
+export function wantContent(f: Filing | undefined): void {
+  if (!f || noContents || contents.get(f.filing_id)?.digest === (f.digest ?? "")) return;
+  wanted.delete(f.filing_id);
+  wanted.add(f.filing_id);
+  if (wanted.size > mostWanted) wanted.delete(wanted.values().next().value!);
+  wantTimer ||= window.setTimeout(() => void fetchContents(), 120);
+}
+
+async function fetchContents(): Promise<void> {
+  const asked = [...wanted].flatMap((id) => filings.get(id) ?? []);
+  wanted.clear();
+  try {
+    const found = new Map((await api.returns(asked.map((f) => f.filing_id))).map((r) => [r.filing_id, r]));
+    if (contents.size > mostContents) contents.clear();
+    for (const f of asked) {
+      contents.set(f.filing_id, { digest: f.digest ?? "", filed: found.get(f.filing_id) });
+      touch(f.filing_id);
+    }
+  } catch (e) {
+    noContents = e instanceof Problem && e.absent;
+  } finally {
+    wantTimer = 0;
+  }
+}
+
 export const itemById = (id: string): Item | undefined => (revision.value, items.get(id));
 export const historyOf = (id: string) => seen.get(id) ?? [];
 
@@ -218,8 +258,7 @@ function connect(): void {
   stream = es;
   es.addEventListener("open", () => (live.value = "on"));
   es.addEventListener("filing", (e) => {
-    const data = JSON.parse((e as MessageEvent<string>).data) as { filing?: Filing };
-    if (stream === es && data.filing) putFiling(data.filing);
+    if (stream === es) putFiling(JSON.parse((e as MessageEvent<string>).data) as Filing);
   });
   es.addEventListener("error", () => {
     if (stream !== es) return;

@@ -7,7 +7,7 @@ import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { clock, lang, n, number, say, t } from "./i18n";
 import { errorsOf, latest, type Item, type Row } from "./model";
 import { currencyOf, money, signOf } from "./money";
-import { filter, formColumns, formShort, opened, ready, rows, selected } from "./store";
+import { filter, formColumns, formShort, opened, ready, rows, selected, wantContent } from "./store";
 import { Chip } from "./ui";
 
 const narrow = window.matchMedia("(max-width: 45rem)");
@@ -18,7 +18,7 @@ export function Table() {
   const columns = formColumns.value.filter((f) => !filter.value.form || filter.value.form === f);
   const body = useRef<HTMLTableSectionElement>(null);
   const span = useSignal({ from: 0, to: 40 });
-  const height = useSignal(narrow.matches ? 132 : 60);
+  const height = useSignal(narrow.matches ? 116 : 60);
   const focusOn = useRef<number | null>(null);
 
   const measure = (): void => {
@@ -32,7 +32,7 @@ export function Table() {
   useEffect(() => {
     let frame = 0;
     const soon = (): void => { frame ||= requestAnimationFrame(() => { frame = 0; measure(); }); };
-    const turned = (): void => { height.value = narrow.matches ? 132 : 60; soon(); };
+    const turned = (): void => { height.value = narrow.matches ? 116 : 60; soon(); };
     window.addEventListener("scroll", soon, { passive: true });
     window.addEventListener("resize", soon);
     narrow.addEventListener("change", turned);
@@ -142,6 +142,7 @@ const ClientRow = memo(function ClientRow({ row, index, columns, chosen }: RowPr
 function FormCell({ form, items }: { form: string; items: Item[] }) {
   const first = items[0];
   if (!first) return <td class="c-form none"><span aria-hidden="true">–</span><span class="sr-only">{t("none")}</span></td>;
+  if (!first.content) wantContent(first.filing);
   return (
     <td class="c-form" data-form={form} data-label={formShort(form)}>
       <Chip state={first.state} />
@@ -164,7 +165,7 @@ export function whyOf(item: Item): { what: string; todo: string } {
   }
   const reason = f?.reasons?.[0];
   if (reason && item.state === "FILING_STATE_REJECTED") {
-    return { what: [reason.code, reason.message].filter(Boolean).join(" "), todo: say(f?.advice) };
+    return { what: reason.message || reason.code || "", todo: say(f?.advice) };
   }
   const due = f?.due_time && item.state === "FILING_STATE_WAITING" ? t("state.due", { time: clock(f.due_time) }) : "";
   return { what: say(f?.message), todo: say(f?.advice) || due };

@@ -124,7 +124,7 @@ export const texts = {
   "drawer.problems": pair("需要更正", "To correct"),
   "drawer.warnings": pair("提醒", "Warnings"),
   "drawer.reasons": pair("税局给出的原因", "The bureau's reasons"),
-  "drawer.novalues": pair("申报内容不在草稿中，无法在此更正。请重新导入。", "The figures of this filing are not among the drafts. Import the return again to correct it."),
+  "drawer.novalues": pair("申报内容已不再保存，无法在此更正。请重新导入。", "The figures of this filing are no longer kept. Import the return again to correct it."),
   "drawer.authority": pair("税务机关", "Authority"),
   "drawer.taxpayer": pair("税号", "Tax number"),
   "drawer.form": pair("申报表", "Form"),

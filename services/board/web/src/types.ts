@@ -71,10 +71,13 @@ export interface Filing {
 export interface Draft {
   filing_id: string;
   return: Return;
+  completed?: Return; // with every computed cell filled
   violations?: Violation[];
   etag: string;
   update_time?: string;
 }
+
+export interface FiledReturn { filing_id: string; return: Return; completed?: Return }
 
 export interface FormCell { code: string; label?: Localized; kind: string; type: string }
 export interface Form {
@@ -91,6 +94,8 @@ export interface SubmitResult {
   filing_id?: string;
   error?: { reason: string; message?: Localized; field?: string; retry_after_ms?: string };
 }
+
+export interface ZeroDraft { draft?: Draft; error?: { reason: string; message?: Localized } }
 
 export interface ImportRow {
   row: number | string;
