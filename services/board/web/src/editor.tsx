@@ -12,6 +12,12 @@ import { dropDraft, formOf, putDraft, putFiling, tell, wordsOf } from "./store";
 import type { Draft, Form, Return, Violation } from "./types";
 import { Failure, Note } from "./ui";
 
+// homeOf is the one place beside which a finding stands, though its rule may have
+// looked at many cells: the last one that was filled in, which is mostly the result.
+function homeOf(v: Violation, r: Return): string | undefined {
+  return v.cells?.findLast((c) => r.lines?.[c] !== undefined || c.includes(".") && factOf(c) !== undefined) ?? v.cells?.[0];
+}
+
 interface Props { item: Item; draft: Draft; choose: (id: string) => void }
 
 const byCell = (a: string, b: string): number => a.localeCompare(b, "en", { numeric: true });
@@ -52,7 +58,7 @@ export function Editor({ item, draft, choose }: Props) {
 
   const cells = useMemo(() => {
     const known = new Set(form?.cells?.map((c) => c.code));
-    const named = checked.violations.flatMap((v) => v.cells ?? []).filter((c) => known.has(c));
+    const named = checked.violations.map((v) => homeOf(v, base.return) ?? "").filter((c) => known.has(c));
     return [...new Set([...Object.keys(base.return.lines ?? {}), ...named, ...added])].sort(byCell);
   }, [form, base, added, checked]);
   const facts = useMemo(() => {
@@ -115,8 +121,8 @@ export function Editor({ item, draft, choose }: Props) {
   const labels = new Map(form?.cells?.map((c) => [c.code, c]));
   const broken = errorsOf(checked.violations);
   const placed = new Set([...cells, ...facts.flatMap((f) => [`ctx.${f}`, `context.${f}`]), "taxpayer.id", "taxpayer.name"]);
-  const about = (...names: string[]) => checked.violations.filter((v) => v.cells?.some((c) => names.includes(c)));
-  const loose = checked.violations.filter((v) => !v.cells?.some((c) => placed.has(c)));
+  const about = (...names: string[]) => checked.violations.filter((v) => names.includes(homeOf(v, base.return) ?? ""));
+  const loose = checked.violations.filter((v) => !placed.has(homeOf(v, base.return) ?? ""));
   const setLine = (cell: string, value: string): void => setEdited((r) => ({ ...r, lines: without(r.lines, cell, value) }));
   const setFact = (name: string, value: string): void => setEdited((r) => ({ ...r, context: without(r.context, name, value) }));
   const corrects = item.filing !== undefined && !item.state.startsWith("DRAFT_");
