@@ -43,12 +43,6 @@ fuzz: ## Every fuzz target for FUZZTIME (20s) each
 	.ci/fuzz
 
 .PHONY: tools
-.PHONY: board check-board
-board: ## Bundle the pages of the board (TypeScript in services/board/web)
-	.ci/board
-check-board: ## Fail if the committed bundle is not what the sources say
-	.ci/board --check
-
 tools: ## Build the linters and generators into bin/tools (minutes, the first time)
 	go build $(TOOLMOD) -o $(TOOLS)/ tool
 
