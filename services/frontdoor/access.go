@@ -47,6 +47,7 @@ func accessTable() map[string]who {
 		springtidev1.FilingService_GetFilingCalendar_FullMethodName:  read,
 		springtidev1.FilingService_GetFiling_FullMethodName:          read,
 		springtidev1.FilingService_BatchGetFilings_FullMethodName:    read,
+		springtidev1.FilingService_BatchGetReturns_FullMethodName:    read,
 		springtidev1.FilingService_ListFilings_FullMethodName:        read,
 		springtidev1.FilingService_WatchFilings_FullMethodName:       read,
 		springtidev1.FilingService_CheckFiling_FullMethodName:        read,

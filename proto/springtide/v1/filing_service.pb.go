@@ -710,6 +710,167 @@ func (x *BatchGetFilingsResponse) GetMissing() []string {
 	return nil
 }
 
+type BatchGetReturnsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	FilingIds     []string               `protobuf:"bytes,1,rep,name=filing_ids,json=filingIds,proto3" json:"filing_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchGetReturnsRequest) Reset() {
+	*x = BatchGetReturnsRequest{}
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchGetReturnsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchGetReturnsRequest) ProtoMessage() {}
+
+func (x *BatchGetReturnsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchGetReturnsRequest.ProtoReflect.Descriptor instead.
+func (*BatchGetReturnsRequest) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *BatchGetReturnsRequest) GetFilingIds() []string {
+	if x != nil {
+		return x.FilingIds
+	}
+	return nil
+}
+
+type BatchGetReturnsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those found, in the order asked.
+	Returns []*FiledReturn `protobuf:"bytes,1,rep,name=returns,proto3" json:"returns,omitempty"`
+	// Ids that are not there or not yours, and those whose content is kept no more.
+	Missing       []string `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchGetReturnsResponse) Reset() {
+	*x = BatchGetReturnsResponse{}
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchGetReturnsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchGetReturnsResponse) ProtoMessage() {}
+
+func (x *BatchGetReturnsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchGetReturnsResponse.ProtoReflect.Descriptor instead.
+func (*BatchGetReturnsResponse) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *BatchGetReturnsResponse) GetReturns() []*FiledReturn {
+	if x != nil {
+		return x.Returns
+	}
+	return nil
+}
+
+func (x *BatchGetReturnsResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+// A FiledReturn is the content of a filing.
+type FiledReturn struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	FilingId string                 `protobuf:"bytes,1,opt,name=filing_id,json=filingId,proto3" json:"filing_id,omitempty"`
+	// As it was submitted.
+	Return *Return `protobuf:"bytes,2,opt,name=return,proto3" json:"return,omitempty"`
+	// The same with every computed cell filled.
+	Completed     *Return `protobuf:"bytes,3,opt,name=completed,proto3" json:"completed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FiledReturn) Reset() {
+	*x = FiledReturn{}
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FiledReturn) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FiledReturn) ProtoMessage() {}
+
+func (x *FiledReturn) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FiledReturn.ProtoReflect.Descriptor instead.
+func (*FiledReturn) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *FiledReturn) GetFilingId() string {
+	if x != nil {
+		return x.FilingId
+	}
+	return ""
+}
+
+func (x *FiledReturn) GetReturn() *Return {
+	if x != nil {
+		return x.Return
+	}
+	return nil
+}
+
+func (x *FiledReturn) GetCompleted() *Return {
+	if x != nil {
+		return x.Completed
+	}
+	return nil
+}
+
 type ListFilingsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most 500; 0 means 100.
@@ -727,7 +888,7 @@ type ListFilingsRequest struct {
 
 func (x *ListFilingsRequest) Reset() {
 	*x = ListFilingsRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[12]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +900,7 @@ func (x *ListFilingsRequest) String() string {
 func (*ListFilingsRequest) ProtoMessage() {}
 
 func (x *ListFilingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[12]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +913,7 @@ func (x *ListFilingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilingsRequest.ProtoReflect.Descriptor instead.
 func (*ListFilingsRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{12}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListFilingsRequest) GetPageSize() int32 {
@@ -815,7 +976,7 @@ type ListFilingsResponse struct {
 
 func (x *ListFilingsResponse) Reset() {
 	*x = ListFilingsResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[13]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -827,7 +988,7 @@ func (x *ListFilingsResponse) String() string {
 func (*ListFilingsResponse) ProtoMessage() {}
 
 func (x *ListFilingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[13]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -840,7 +1001,7 @@ func (x *ListFilingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilingsResponse.ProtoReflect.Descriptor instead.
 func (*ListFilingsResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{13}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListFilingsResponse) GetFilings() []*Filing {
@@ -870,7 +1031,7 @@ type WatchFilingsRequest struct {
 
 func (x *WatchFilingsRequest) Reset() {
 	*x = WatchFilingsRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[14]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +1043,7 @@ func (x *WatchFilingsRequest) String() string {
 func (*WatchFilingsRequest) ProtoMessage() {}
 
 func (x *WatchFilingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[14]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +1056,7 @@ func (x *WatchFilingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchFilingsRequest.ProtoReflect.Descriptor instead.
 func (*WatchFilingsRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{14}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WatchFilingsRequest) GetFilingIds() []string {
@@ -930,7 +1091,7 @@ type WatchFilingsResponse struct {
 
 func (x *WatchFilingsResponse) Reset() {
 	*x = WatchFilingsResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[15]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -942,7 +1103,7 @@ func (x *WatchFilingsResponse) String() string {
 func (*WatchFilingsResponse) ProtoMessage() {}
 
 func (x *WatchFilingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[15]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -955,7 +1116,7 @@ func (x *WatchFilingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchFilingsResponse.ProtoReflect.Descriptor instead.
 func (*WatchFilingsResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{15}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchFilingsResponse) GetFiling() *Filing {
@@ -981,7 +1142,7 @@ type CancelFilingRequest struct {
 
 func (x *CancelFilingRequest) Reset() {
 	*x = CancelFilingRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[16]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -993,7 +1154,7 @@ func (x *CancelFilingRequest) String() string {
 func (*CancelFilingRequest) ProtoMessage() {}
 
 func (x *CancelFilingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[16]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1006,7 +1167,7 @@ func (x *CancelFilingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelFilingRequest.ProtoReflect.Descriptor instead.
 func (*CancelFilingRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{16}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CancelFilingRequest) GetFilingId() string {
@@ -1025,7 +1186,7 @@ type CancelFilingResponse struct {
 
 func (x *CancelFilingResponse) Reset() {
 	*x = CancelFilingResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[17]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1198,7 @@ func (x *CancelFilingResponse) String() string {
 func (*CancelFilingResponse) ProtoMessage() {}
 
 func (x *CancelFilingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[17]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1050,7 +1211,7 @@ func (x *CancelFilingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelFilingResponse.ProtoReflect.Descriptor instead.
 func (*CancelFilingResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{17}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CancelFilingResponse) GetFiling() *Filing {
@@ -1069,7 +1230,7 @@ type RetryFilingRequest struct {
 
 func (x *RetryFilingRequest) Reset() {
 	*x = RetryFilingRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[18]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1081,7 +1242,7 @@ func (x *RetryFilingRequest) String() string {
 func (*RetryFilingRequest) ProtoMessage() {}
 
 func (x *RetryFilingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[18]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1094,7 +1255,7 @@ func (x *RetryFilingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryFilingRequest.ProtoReflect.Descriptor instead.
 func (*RetryFilingRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{18}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RetryFilingRequest) GetFilingId() string {
@@ -1113,7 +1274,7 @@ type RetryFilingResponse struct {
 
 func (x *RetryFilingResponse) Reset() {
 	*x = RetryFilingResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[19]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1125,7 +1286,7 @@ func (x *RetryFilingResponse) String() string {
 func (*RetryFilingResponse) ProtoMessage() {}
 
 func (x *RetryFilingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[19]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1138,7 +1299,7 @@ func (x *RetryFilingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryFilingResponse.ProtoReflect.Descriptor instead.
 func (*RetryFilingResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{19}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RetryFilingResponse) GetFiling() *Filing {
@@ -1157,7 +1318,7 @@ type CheckFilingRequest struct {
 
 func (x *CheckFilingRequest) Reset() {
 	*x = CheckFilingRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[20]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1169,7 +1330,7 @@ func (x *CheckFilingRequest) String() string {
 func (*CheckFilingRequest) ProtoMessage() {}
 
 func (x *CheckFilingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[20]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1182,7 +1343,7 @@ func (x *CheckFilingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckFilingRequest.ProtoReflect.Descriptor instead.
 func (*CheckFilingRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{20}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CheckFilingRequest) GetReturn() *Return {
@@ -1204,7 +1365,7 @@ type CheckFilingResponse struct {
 
 func (x *CheckFilingResponse) Reset() {
 	*x = CheckFilingResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[21]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1216,7 +1377,7 @@ func (x *CheckFilingResponse) String() string {
 func (*CheckFilingResponse) ProtoMessage() {}
 
 func (x *CheckFilingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[21]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1229,7 +1390,7 @@ func (x *CheckFilingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckFilingResponse.ProtoReflect.Descriptor instead.
 func (*CheckFilingResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{21}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CheckFilingResponse) GetOk() bool {
@@ -1262,7 +1423,7 @@ type GetFilingBatchRequest struct {
 
 func (x *GetFilingBatchRequest) Reset() {
 	*x = GetFilingBatchRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[22]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1274,7 +1435,7 @@ func (x *GetFilingBatchRequest) String() string {
 func (*GetFilingBatchRequest) ProtoMessage() {}
 
 func (x *GetFilingBatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[22]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1287,7 +1448,7 @@ func (x *GetFilingBatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFilingBatchRequest.ProtoReflect.Descriptor instead.
 func (*GetFilingBatchRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{22}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetFilingBatchRequest) GetBatchId() string {
@@ -1306,7 +1467,7 @@ type GetFilingBatchResponse struct {
 
 func (x *GetFilingBatchResponse) Reset() {
 	*x = GetFilingBatchResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[23]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1318,7 +1479,7 @@ func (x *GetFilingBatchResponse) String() string {
 func (*GetFilingBatchResponse) ProtoMessage() {}
 
 func (x *GetFilingBatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[23]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1331,7 +1492,7 @@ func (x *GetFilingBatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFilingBatchResponse.ProtoReflect.Descriptor instead.
 func (*GetFilingBatchResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{23}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetFilingBatchResponse) GetBatch() *FilingBatch {
@@ -1351,7 +1512,7 @@ type ListFilingBatchesRequest struct {
 
 func (x *ListFilingBatchesRequest) Reset() {
 	*x = ListFilingBatchesRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[24]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1363,7 +1524,7 @@ func (x *ListFilingBatchesRequest) String() string {
 func (*ListFilingBatchesRequest) ProtoMessage() {}
 
 func (x *ListFilingBatchesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[24]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1376,7 +1537,7 @@ func (x *ListFilingBatchesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilingBatchesRequest.ProtoReflect.Descriptor instead.
 func (*ListFilingBatchesRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{24}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListFilingBatchesRequest) GetPageSize() int32 {
@@ -1403,7 +1564,7 @@ type ListFilingBatchesResponse struct {
 
 func (x *ListFilingBatchesResponse) Reset() {
 	*x = ListFilingBatchesResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[25]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +1576,7 @@ func (x *ListFilingBatchesResponse) String() string {
 func (*ListFilingBatchesResponse) ProtoMessage() {}
 
 func (x *ListFilingBatchesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[25]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +1589,7 @@ func (x *ListFilingBatchesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilingBatchesResponse.ProtoReflect.Descriptor instead.
 func (*ListFilingBatchesResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{25}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListFilingBatchesResponse) GetBatches() []*FilingBatch {
@@ -1454,7 +1615,7 @@ type GetReceiptRequest struct {
 
 func (x *GetReceiptRequest) Reset() {
 	*x = GetReceiptRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[26]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1466,7 +1627,7 @@ func (x *GetReceiptRequest) String() string {
 func (*GetReceiptRequest) ProtoMessage() {}
 
 func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[26]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1479,7 +1640,7 @@ func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptRequest.ProtoReflect.Descriptor instead.
 func (*GetReceiptRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{26}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetReceiptRequest) GetFilingId() string {
@@ -1498,7 +1659,7 @@ type GetReceiptResponse struct {
 
 func (x *GetReceiptResponse) Reset() {
 	*x = GetReceiptResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[27]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1671,7 @@ func (x *GetReceiptResponse) String() string {
 func (*GetReceiptResponse) ProtoMessage() {}
 
 func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[27]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1684,7 @@ func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptResponse.ProtoReflect.Descriptor instead.
 func (*GetReceiptResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{27}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetReceiptResponse) GetReceipt() *Receipt {
@@ -1541,7 +1702,7 @@ type ListFormsRequest struct {
 
 func (x *ListFormsRequest) Reset() {
 	*x = ListFormsRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[28]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1553,7 +1714,7 @@ func (x *ListFormsRequest) String() string {
 func (*ListFormsRequest) ProtoMessage() {}
 
 func (x *ListFormsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[28]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1566,7 +1727,7 @@ func (x *ListFormsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFormsRequest.ProtoReflect.Descriptor instead.
 func (*ListFormsRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{28}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{31}
 }
 
 type ListFormsResponse struct {
@@ -1578,7 +1739,7 @@ type ListFormsResponse struct {
 
 func (x *ListFormsResponse) Reset() {
 	*x = ListFormsResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[29]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1590,7 +1751,7 @@ func (x *ListFormsResponse) String() string {
 func (*ListFormsResponse) ProtoMessage() {}
 
 func (x *ListFormsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[29]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1603,7 +1764,7 @@ func (x *ListFormsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFormsResponse.ProtoReflect.Descriptor instead.
 func (*ListFormsResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{29}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListFormsResponse) GetForms() []*FormSummary {
@@ -1625,7 +1786,7 @@ type FormSummary struct {
 
 func (x *FormSummary) Reset() {
 	*x = FormSummary{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[30]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1637,7 +1798,7 @@ func (x *FormSummary) String() string {
 func (*FormSummary) ProtoMessage() {}
 
 func (x *FormSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[30]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1650,7 +1811,7 @@ func (x *FormSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormSummary.ProtoReflect.Descriptor instead.
 func (*FormSummary) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{30}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *FormSummary) GetForm() string {
@@ -1692,7 +1853,7 @@ type GetFormRequest struct {
 
 func (x *GetFormRequest) Reset() {
 	*x = GetFormRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[31]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1704,7 +1865,7 @@ func (x *GetFormRequest) String() string {
 func (*GetFormRequest) ProtoMessage() {}
 
 func (x *GetFormRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[31]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1717,7 +1878,7 @@ func (x *GetFormRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFormRequest.ProtoReflect.Descriptor instead.
 func (*GetFormRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{31}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetFormRequest) GetForm() string {
@@ -1743,7 +1904,7 @@ type GetFormResponse struct {
 
 func (x *GetFormResponse) Reset() {
 	*x = GetFormResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[32]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1755,7 +1916,7 @@ func (x *GetFormResponse) String() string {
 func (*GetFormResponse) ProtoMessage() {}
 
 func (x *GetFormResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[32]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1768,7 +1929,7 @@ func (x *GetFormResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFormResponse.ProtoReflect.Descriptor instead.
 func (*GetFormResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{32}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetFormResponse) GetForm() *Form {
@@ -1797,7 +1958,7 @@ type Form struct {
 
 func (x *Form) Reset() {
 	*x = Form{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[33]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1809,7 +1970,7 @@ func (x *Form) String() string {
 func (*Form) ProtoMessage() {}
 
 func (x *Form) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[33]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1822,7 +1983,7 @@ func (x *Form) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Form.ProtoReflect.Descriptor instead.
 func (*Form) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{33}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Form) GetForm() string {
@@ -1902,7 +2063,7 @@ type FormCell struct {
 
 func (x *FormCell) Reset() {
 	*x = FormCell{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[34]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1914,7 +2075,7 @@ func (x *FormCell) String() string {
 func (*FormCell) ProtoMessage() {}
 
 func (x *FormCell) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[34]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1927,7 +2088,7 @@ func (x *FormCell) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormCell.ProtoReflect.Descriptor instead.
 func (*FormCell) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{34}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *FormCell) GetCode() string {
@@ -1971,7 +2132,7 @@ type FormRule struct {
 
 func (x *FormRule) Reset() {
 	*x = FormRule{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[35]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1983,7 +2144,7 @@ func (x *FormRule) String() string {
 func (*FormRule) ProtoMessage() {}
 
 func (x *FormRule) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[35]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1996,7 +2157,7 @@ func (x *FormRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormRule.ProtoReflect.Descriptor instead.
 func (*FormRule) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{35}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *FormRule) GetRule() string {
@@ -2037,7 +2198,7 @@ type FormContext struct {
 
 func (x *FormContext) Reset() {
 	*x = FormContext{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[36]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2049,7 +2210,7 @@ func (x *FormContext) String() string {
 func (*FormContext) ProtoMessage() {}
 
 func (x *FormContext) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[36]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2062,7 +2223,7 @@ func (x *FormContext) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormContext.ProtoReflect.Descriptor instead.
 func (*FormContext) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{36}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *FormContext) GetName() string {
@@ -2089,7 +2250,7 @@ type ListMissingFilingsRequest struct {
 
 func (x *ListMissingFilingsRequest) Reset() {
 	*x = ListMissingFilingsRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[37]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2101,7 +2262,7 @@ func (x *ListMissingFilingsRequest) String() string {
 func (*ListMissingFilingsRequest) ProtoMessage() {}
 
 func (x *ListMissingFilingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[37]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2114,7 +2275,7 @@ func (x *ListMissingFilingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMissingFilingsRequest.ProtoReflect.Descriptor instead.
 func (*ListMissingFilingsRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{37}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListMissingFilingsRequest) GetPeriodEndMonth() string {
@@ -2136,7 +2297,7 @@ type ListMissingFilingsResponse struct {
 
 func (x *ListMissingFilingsResponse) Reset() {
 	*x = ListMissingFilingsResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[38]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2148,7 +2309,7 @@ func (x *ListMissingFilingsResponse) String() string {
 func (*ListMissingFilingsResponse) ProtoMessage() {}
 
 func (x *ListMissingFilingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[38]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2161,7 +2322,7 @@ func (x *ListMissingFilingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMissingFilingsResponse.ProtoReflect.Descriptor instead.
 func (*ListMissingFilingsResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{38}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListMissingFilingsResponse) GetPrevious() []*Filing {
@@ -2199,7 +2360,7 @@ type Draft struct {
 
 func (x *Draft) Reset() {
 	*x = Draft{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[39]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2211,7 +2372,7 @@ func (x *Draft) String() string {
 func (*Draft) ProtoMessage() {}
 
 func (x *Draft) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[39]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2224,7 +2385,7 @@ func (x *Draft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Draft.ProtoReflect.Descriptor instead.
 func (*Draft) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{39}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Draft) GetFilingId() string {
@@ -2287,7 +2448,7 @@ type SaveDraftRequest struct {
 
 func (x *SaveDraftRequest) Reset() {
 	*x = SaveDraftRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[40]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2299,7 +2460,7 @@ func (x *SaveDraftRequest) String() string {
 func (*SaveDraftRequest) ProtoMessage() {}
 
 func (x *SaveDraftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[40]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2312,7 +2473,7 @@ func (x *SaveDraftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveDraftRequest.ProtoReflect.Descriptor instead.
 func (*SaveDraftRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{40}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SaveDraftRequest) GetReturn() *Return {
@@ -2338,7 +2499,7 @@ type SaveDraftResponse struct {
 
 func (x *SaveDraftResponse) Reset() {
 	*x = SaveDraftResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[41]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2350,7 +2511,7 @@ func (x *SaveDraftResponse) String() string {
 func (*SaveDraftResponse) ProtoMessage() {}
 
 func (x *SaveDraftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[41]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2363,7 +2524,7 @@ func (x *SaveDraftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveDraftResponse.ProtoReflect.Descriptor instead.
 func (*SaveDraftResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{41}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SaveDraftResponse) GetDraft() *Draft {
@@ -2386,7 +2547,7 @@ type ListDraftsRequest struct {
 
 func (x *ListDraftsRequest) Reset() {
 	*x = ListDraftsRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[42]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2398,7 +2559,7 @@ func (x *ListDraftsRequest) String() string {
 func (*ListDraftsRequest) ProtoMessage() {}
 
 func (x *ListDraftsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[42]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2411,7 +2572,7 @@ func (x *ListDraftsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDraftsRequest.ProtoReflect.Descriptor instead.
 func (*ListDraftsRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{42}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListDraftsRequest) GetPageSize() int32 {
@@ -2445,7 +2606,7 @@ type ListDraftsResponse struct {
 
 func (x *ListDraftsResponse) Reset() {
 	*x = ListDraftsResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[43]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2457,7 +2618,7 @@ func (x *ListDraftsResponse) String() string {
 func (*ListDraftsResponse) ProtoMessage() {}
 
 func (x *ListDraftsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[43]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2470,7 +2631,7 @@ func (x *ListDraftsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDraftsResponse.ProtoReflect.Descriptor instead.
 func (*ListDraftsResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{43}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListDraftsResponse) GetDrafts() []*Draft {
@@ -2498,7 +2659,7 @@ type DeleteDraftRequest struct {
 
 func (x *DeleteDraftRequest) Reset() {
 	*x = DeleteDraftRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[44]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2510,7 +2671,7 @@ func (x *DeleteDraftRequest) String() string {
 func (*DeleteDraftRequest) ProtoMessage() {}
 
 func (x *DeleteDraftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[44]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2523,7 +2684,7 @@ func (x *DeleteDraftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDraftRequest.ProtoReflect.Descriptor instead.
 func (*DeleteDraftRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{44}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *DeleteDraftRequest) GetFilingId() string {
@@ -2548,7 +2709,7 @@ type DeleteDraftResponse struct {
 
 func (x *DeleteDraftResponse) Reset() {
 	*x = DeleteDraftResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[45]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2560,7 +2721,7 @@ func (x *DeleteDraftResponse) String() string {
 func (*DeleteDraftResponse) ProtoMessage() {}
 
 func (x *DeleteDraftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[45]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2573,7 +2734,7 @@ func (x *DeleteDraftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDraftResponse.ProtoReflect.Descriptor instead.
 func (*DeleteDraftResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{45}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{48}
 }
 
 type SubmitDraftsRequest struct {
@@ -2588,7 +2749,7 @@ type SubmitDraftsRequest struct {
 
 func (x *SubmitDraftsRequest) Reset() {
 	*x = SubmitDraftsRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[46]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2600,7 +2761,7 @@ func (x *SubmitDraftsRequest) String() string {
 func (*SubmitDraftsRequest) ProtoMessage() {}
 
 func (x *SubmitDraftsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[46]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2613,7 +2774,7 @@ func (x *SubmitDraftsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitDraftsRequest.ProtoReflect.Descriptor instead.
 func (*SubmitDraftsRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{46}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SubmitDraftsRequest) GetFilingIds() []string {
@@ -2650,7 +2811,7 @@ type SubmitDraftsResponse struct {
 
 func (x *SubmitDraftsResponse) Reset() {
 	*x = SubmitDraftsResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[47]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2662,7 +2823,7 @@ func (x *SubmitDraftsResponse) String() string {
 func (*SubmitDraftsResponse) ProtoMessage() {}
 
 func (x *SubmitDraftsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[47]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2675,7 +2836,7 @@ func (x *SubmitDraftsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitDraftsResponse.ProtoReflect.Descriptor instead.
 func (*SubmitDraftsResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{47}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SubmitDraftsResponse) GetBatch() *FilingBatch {
@@ -2709,7 +2870,7 @@ type CreateZeroDraftsRequest struct {
 
 func (x *CreateZeroDraftsRequest) Reset() {
 	*x = CreateZeroDraftsRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[48]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2721,7 +2882,7 @@ func (x *CreateZeroDraftsRequest) String() string {
 func (*CreateZeroDraftsRequest) ProtoMessage() {}
 
 func (x *CreateZeroDraftsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[48]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2734,7 +2895,7 @@ func (x *CreateZeroDraftsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateZeroDraftsRequest.ProtoReflect.Descriptor instead.
 func (*CreateZeroDraftsRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{48}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CreateZeroDraftsRequest) GetPreviousFilingIds() []string {
@@ -2754,7 +2915,7 @@ type CreateZeroDraftsResponse struct {
 
 func (x *CreateZeroDraftsResponse) Reset() {
 	*x = CreateZeroDraftsResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[49]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2766,7 +2927,7 @@ func (x *CreateZeroDraftsResponse) String() string {
 func (*CreateZeroDraftsResponse) ProtoMessage() {}
 
 func (x *CreateZeroDraftsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[49]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2779,7 +2940,7 @@ func (x *CreateZeroDraftsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateZeroDraftsResponse.ProtoReflect.Descriptor instead.
 func (*CreateZeroDraftsResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{49}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *CreateZeroDraftsResponse) GetResults() []*ZeroDraft {
@@ -2800,7 +2961,7 @@ type ZeroDraft struct {
 
 func (x *ZeroDraft) Reset() {
 	*x = ZeroDraft{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[50]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2812,7 +2973,7 @@ func (x *ZeroDraft) String() string {
 func (*ZeroDraft) ProtoMessage() {}
 
 func (x *ZeroDraft) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[50]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2825,7 +2986,7 @@ func (x *ZeroDraft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ZeroDraft.ProtoReflect.Descriptor instead.
 func (*ZeroDraft) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{50}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ZeroDraft) GetDraft() *Draft {
@@ -2852,7 +3013,7 @@ type GetFilingCalendarRequest struct {
 
 func (x *GetFilingCalendarRequest) Reset() {
 	*x = GetFilingCalendarRequest{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[51]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2864,7 +3025,7 @@ func (x *GetFilingCalendarRequest) String() string {
 func (*GetFilingCalendarRequest) ProtoMessage() {}
 
 func (x *GetFilingCalendarRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[51]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2877,7 +3038,7 @@ func (x *GetFilingCalendarRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFilingCalendarRequest.ProtoReflect.Descriptor instead.
 func (*GetFilingCalendarRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{51}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *GetFilingCalendarRequest) GetMonth() string {
@@ -2903,7 +3064,7 @@ type GetFilingCalendarResponse struct {
 
 func (x *GetFilingCalendarResponse) Reset() {
 	*x = GetFilingCalendarResponse{}
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[52]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2915,7 +3076,7 @@ func (x *GetFilingCalendarResponse) String() string {
 func (*GetFilingCalendarResponse) ProtoMessage() {}
 
 func (x *GetFilingCalendarResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_service_proto_msgTypes[52]
+	mi := &file_springtide_v1_filing_service_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2928,7 +3089,7 @@ func (x *GetFilingCalendarResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFilingCalendarResponse.ProtoReflect.Descriptor instead.
 func (*GetFilingCalendarResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{52}
+	return file_springtide_v1_filing_service_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *GetFilingCalendarResponse) GetPeriodEndMonth() string {
@@ -3017,7 +3178,17 @@ const file_springtide_v1_filing_service_proto_rawDesc = "" +
 	"filing_ids\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10\xf4\x03\"\x06r\x04\x10\x01\x18@R\tfilingIds\"d\n" +
 	"\x17BatchGetFilingsResponse\x12/\n" +
 	"\afilings\x18\x01 \x03(\v2\x15.springtide.v1.FilingR\afilings\x12\x18\n" +
-	"\amissing\x18\x02 \x03(\tR\amissing\"\xc2\x02\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing\"K\n" +
+	"\x16BatchGetReturnsRequest\x121\n" +
+	"\n" +
+	"filing_ids\x18\x01 \x03(\tB\x12\xbaH\x0f\x92\x01\f\b\x01\x10d\"\x06r\x04\x10\x01\x18@R\tfilingIds\"i\n" +
+	"\x17BatchGetReturnsResponse\x124\n" +
+	"\areturns\x18\x01 \x03(\v2\x1a.springtide.v1.FiledReturnR\areturns\x12\x18\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing\"\x8e\x01\n" +
+	"\vFiledReturn\x12\x1b\n" +
+	"\tfiling_id\x18\x01 \x01(\tR\bfilingId\x12-\n" +
+	"\x06return\x18\x02 \x01(\v2\x15.springtide.v1.ReturnR\x06return\x123\n" +
+	"\tcompleted\x18\x03 \x01(\v2\x15.springtide.v1.ReturnR\tcompleted\"\xc2\x02\n" +
 	"\x12ListFilingsRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xf4\x03(\x00R\bpageSize\x12'\n" +
@@ -3167,12 +3338,13 @@ const file_springtide_v1_filing_service_proto_rawDesc = "" +
 	"\vserver_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"serverTime\x12\x1c\n" +
 	"\tannounced\x18\x04 \x01(\bR\tannounced\x12\x16\n" +
-	"\x06source\x18\x05 \x01(\tR\x06source2\xca\x13\n" +
+	"\x06source\x18\x05 \x01(\tR\x06source2\xd5\x14\n" +
 	"\rFilingService\x12o\n" +
 	"\fSubmitFiling\x12\".springtide.v1.SubmitFilingRequest\x1a#.springtide.v1.SubmitFilingResponse\"\x16\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/v1/filings\x12\x84\x01\n" +
 	"\x11SubmitFilingBatch\x12'.springtide.v1.SubmitFilingBatchRequest\x1a(.springtide.v1.SubmitFilingBatchResponse\"\x1c\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/filingBatches\x12o\n" +
 	"\tGetFiling\x12\x1f.springtide.v1.GetFilingRequest\x1a .springtide.v1.GetFilingResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/filings/{filing_id}\x12\x81\x01\n" +
-	"\x0fBatchGetFilings\x12%.springtide.v1.BatchGetFilingsRequest\x1a&.springtide.v1.BatchGetFilingsResponse\"\x1f\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/v1/filings:batchGet\x12i\n" +
+	"\x0fBatchGetFilings\x12%.springtide.v1.BatchGetFilingsRequest\x1a&.springtide.v1.BatchGetFilingsResponse\"\x1f\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/v1/filings:batchGet\x12\x88\x01\n" +
+	"\x0fBatchGetReturns\x12%.springtide.v1.BatchGetReturnsRequest\x1a&.springtide.v1.BatchGetReturnsResponse\"&\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/filings:batchGetReturns\x12i\n" +
 	"\vListFilings\x12!.springtide.v1.ListFilingsRequest\x1a\".springtide.v1.ListFilingsResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\v/v1/filings\x12Y\n" +
 	"\fWatchFilings\x12\".springtide.v1.WatchFilingsRequest\x1a#.springtide.v1.WatchFilingsResponse0\x01\x12\x7f\n" +
 	"\fCancelFiling\x12\".springtide.v1.CancelFilingRequest\x1a#.springtide.v1.CancelFilingResponse\"&\x82\xd3\xe4\x93\x02 \"\x1e/v1/filings/{filing_id}:cancel\x12{\n" +
@@ -3207,7 +3379,7 @@ func file_springtide_v1_filing_service_proto_rawDescGZIP() []byte {
 	return file_springtide_v1_filing_service_proto_rawDescData
 }
 
-var file_springtide_v1_filing_service_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_springtide_v1_filing_service_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_springtide_v1_filing_service_proto_goTypes = []any{
 	(*SubmitFilingRequest)(nil),        // 0: springtide.v1.SubmitFilingRequest
 	(*SubmitFilingResponse)(nil),       // 1: springtide.v1.SubmitFilingResponse
@@ -3221,152 +3393,160 @@ var file_springtide_v1_filing_service_proto_goTypes = []any{
 	(*GetFilingResponse)(nil),          // 9: springtide.v1.GetFilingResponse
 	(*BatchGetFilingsRequest)(nil),     // 10: springtide.v1.BatchGetFilingsRequest
 	(*BatchGetFilingsResponse)(nil),    // 11: springtide.v1.BatchGetFilingsResponse
-	(*ListFilingsRequest)(nil),         // 12: springtide.v1.ListFilingsRequest
-	(*ListFilingsResponse)(nil),        // 13: springtide.v1.ListFilingsResponse
-	(*WatchFilingsRequest)(nil),        // 14: springtide.v1.WatchFilingsRequest
-	(*WatchFilingsResponse)(nil),       // 15: springtide.v1.WatchFilingsResponse
-	(*CancelFilingRequest)(nil),        // 16: springtide.v1.CancelFilingRequest
-	(*CancelFilingResponse)(nil),       // 17: springtide.v1.CancelFilingResponse
-	(*RetryFilingRequest)(nil),         // 18: springtide.v1.RetryFilingRequest
-	(*RetryFilingResponse)(nil),        // 19: springtide.v1.RetryFilingResponse
-	(*CheckFilingRequest)(nil),         // 20: springtide.v1.CheckFilingRequest
-	(*CheckFilingResponse)(nil),        // 21: springtide.v1.CheckFilingResponse
-	(*GetFilingBatchRequest)(nil),      // 22: springtide.v1.GetFilingBatchRequest
-	(*GetFilingBatchResponse)(nil),     // 23: springtide.v1.GetFilingBatchResponse
-	(*ListFilingBatchesRequest)(nil),   // 24: springtide.v1.ListFilingBatchesRequest
-	(*ListFilingBatchesResponse)(nil),  // 25: springtide.v1.ListFilingBatchesResponse
-	(*GetReceiptRequest)(nil),          // 26: springtide.v1.GetReceiptRequest
-	(*GetReceiptResponse)(nil),         // 27: springtide.v1.GetReceiptResponse
-	(*ListFormsRequest)(nil),           // 28: springtide.v1.ListFormsRequest
-	(*ListFormsResponse)(nil),          // 29: springtide.v1.ListFormsResponse
-	(*FormSummary)(nil),                // 30: springtide.v1.FormSummary
-	(*GetFormRequest)(nil),             // 31: springtide.v1.GetFormRequest
-	(*GetFormResponse)(nil),            // 32: springtide.v1.GetFormResponse
-	(*Form)(nil),                       // 33: springtide.v1.Form
-	(*FormCell)(nil),                   // 34: springtide.v1.FormCell
-	(*FormRule)(nil),                   // 35: springtide.v1.FormRule
-	(*FormContext)(nil),                // 36: springtide.v1.FormContext
-	(*ListMissingFilingsRequest)(nil),  // 37: springtide.v1.ListMissingFilingsRequest
-	(*ListMissingFilingsResponse)(nil), // 38: springtide.v1.ListMissingFilingsResponse
-	(*Draft)(nil),                      // 39: springtide.v1.Draft
-	(*SaveDraftRequest)(nil),           // 40: springtide.v1.SaveDraftRequest
-	(*SaveDraftResponse)(nil),          // 41: springtide.v1.SaveDraftResponse
-	(*ListDraftsRequest)(nil),          // 42: springtide.v1.ListDraftsRequest
-	(*ListDraftsResponse)(nil),         // 43: springtide.v1.ListDraftsResponse
-	(*DeleteDraftRequest)(nil),         // 44: springtide.v1.DeleteDraftRequest
-	(*DeleteDraftResponse)(nil),        // 45: springtide.v1.DeleteDraftResponse
-	(*SubmitDraftsRequest)(nil),        // 46: springtide.v1.SubmitDraftsRequest
-	(*SubmitDraftsResponse)(nil),       // 47: springtide.v1.SubmitDraftsResponse
-	(*CreateZeroDraftsRequest)(nil),    // 48: springtide.v1.CreateZeroDraftsRequest
-	(*CreateZeroDraftsResponse)(nil),   // 49: springtide.v1.CreateZeroDraftsResponse
-	(*ZeroDraft)(nil),                  // 50: springtide.v1.ZeroDraft
-	(*GetFilingCalendarRequest)(nil),   // 51: springtide.v1.GetFilingCalendarRequest
-	(*GetFilingCalendarResponse)(nil),  // 52: springtide.v1.GetFilingCalendarResponse
-	(*Return)(nil),                     // 53: springtide.v1.Return
-	(*Filing)(nil),                     // 54: springtide.v1.Filing
-	(*LocalizedText)(nil),              // 55: springtide.v1.LocalizedText
-	(*timestamppb.Timestamp)(nil),      // 56: google.protobuf.Timestamp
-	(FilingState)(0),                   // 57: springtide.v1.FilingState
-	(*Violation)(nil),                  // 58: springtide.v1.Violation
-	(*Receipt)(nil),                    // 59: springtide.v1.Receipt
-	(Severity)(0),                      // 60: springtide.v1.Severity
+	(*BatchGetReturnsRequest)(nil),     // 12: springtide.v1.BatchGetReturnsRequest
+	(*BatchGetReturnsResponse)(nil),    // 13: springtide.v1.BatchGetReturnsResponse
+	(*FiledReturn)(nil),                // 14: springtide.v1.FiledReturn
+	(*ListFilingsRequest)(nil),         // 15: springtide.v1.ListFilingsRequest
+	(*ListFilingsResponse)(nil),        // 16: springtide.v1.ListFilingsResponse
+	(*WatchFilingsRequest)(nil),        // 17: springtide.v1.WatchFilingsRequest
+	(*WatchFilingsResponse)(nil),       // 18: springtide.v1.WatchFilingsResponse
+	(*CancelFilingRequest)(nil),        // 19: springtide.v1.CancelFilingRequest
+	(*CancelFilingResponse)(nil),       // 20: springtide.v1.CancelFilingResponse
+	(*RetryFilingRequest)(nil),         // 21: springtide.v1.RetryFilingRequest
+	(*RetryFilingResponse)(nil),        // 22: springtide.v1.RetryFilingResponse
+	(*CheckFilingRequest)(nil),         // 23: springtide.v1.CheckFilingRequest
+	(*CheckFilingResponse)(nil),        // 24: springtide.v1.CheckFilingResponse
+	(*GetFilingBatchRequest)(nil),      // 25: springtide.v1.GetFilingBatchRequest
+	(*GetFilingBatchResponse)(nil),     // 26: springtide.v1.GetFilingBatchResponse
+	(*ListFilingBatchesRequest)(nil),   // 27: springtide.v1.ListFilingBatchesRequest
+	(*ListFilingBatchesResponse)(nil),  // 28: springtide.v1.ListFilingBatchesResponse
+	(*GetReceiptRequest)(nil),          // 29: springtide.v1.GetReceiptRequest
+	(*GetReceiptResponse)(nil),         // 30: springtide.v1.GetReceiptResponse
+	(*ListFormsRequest)(nil),           // 31: springtide.v1.ListFormsRequest
+	(*ListFormsResponse)(nil),          // 32: springtide.v1.ListFormsResponse
+	(*FormSummary)(nil),                // 33: springtide.v1.FormSummary
+	(*GetFormRequest)(nil),             // 34: springtide.v1.GetFormRequest
+	(*GetFormResponse)(nil),            // 35: springtide.v1.GetFormResponse
+	(*Form)(nil),                       // 36: springtide.v1.Form
+	(*FormCell)(nil),                   // 37: springtide.v1.FormCell
+	(*FormRule)(nil),                   // 38: springtide.v1.FormRule
+	(*FormContext)(nil),                // 39: springtide.v1.FormContext
+	(*ListMissingFilingsRequest)(nil),  // 40: springtide.v1.ListMissingFilingsRequest
+	(*ListMissingFilingsResponse)(nil), // 41: springtide.v1.ListMissingFilingsResponse
+	(*Draft)(nil),                      // 42: springtide.v1.Draft
+	(*SaveDraftRequest)(nil),           // 43: springtide.v1.SaveDraftRequest
+	(*SaveDraftResponse)(nil),          // 44: springtide.v1.SaveDraftResponse
+	(*ListDraftsRequest)(nil),          // 45: springtide.v1.ListDraftsRequest
+	(*ListDraftsResponse)(nil),         // 46: springtide.v1.ListDraftsResponse
+	(*DeleteDraftRequest)(nil),         // 47: springtide.v1.DeleteDraftRequest
+	(*DeleteDraftResponse)(nil),        // 48: springtide.v1.DeleteDraftResponse
+	(*SubmitDraftsRequest)(nil),        // 49: springtide.v1.SubmitDraftsRequest
+	(*SubmitDraftsResponse)(nil),       // 50: springtide.v1.SubmitDraftsResponse
+	(*CreateZeroDraftsRequest)(nil),    // 51: springtide.v1.CreateZeroDraftsRequest
+	(*CreateZeroDraftsResponse)(nil),   // 52: springtide.v1.CreateZeroDraftsResponse
+	(*ZeroDraft)(nil),                  // 53: springtide.v1.ZeroDraft
+	(*GetFilingCalendarRequest)(nil),   // 54: springtide.v1.GetFilingCalendarRequest
+	(*GetFilingCalendarResponse)(nil),  // 55: springtide.v1.GetFilingCalendarResponse
+	(*Return)(nil),                     // 56: springtide.v1.Return
+	(*Filing)(nil),                     // 57: springtide.v1.Filing
+	(*LocalizedText)(nil),              // 58: springtide.v1.LocalizedText
+	(*timestamppb.Timestamp)(nil),      // 59: google.protobuf.Timestamp
+	(FilingState)(0),                   // 60: springtide.v1.FilingState
+	(*Violation)(nil),                  // 61: springtide.v1.Violation
+	(*Receipt)(nil),                    // 62: springtide.v1.Receipt
+	(Severity)(0),                      // 63: springtide.v1.Severity
 }
 var file_springtide_v1_filing_service_proto_depIdxs = []int32{
-	53, // 0: springtide.v1.SubmitFilingRequest.return:type_name -> springtide.v1.Return
-	54, // 1: springtide.v1.SubmitFilingResponse.filing:type_name -> springtide.v1.Filing
+	56, // 0: springtide.v1.SubmitFilingRequest.return:type_name -> springtide.v1.Return
+	57, // 1: springtide.v1.SubmitFilingResponse.filing:type_name -> springtide.v1.Filing
 	0,  // 2: springtide.v1.SubmitFilingBatchRequest.requests:type_name -> springtide.v1.SubmitFilingRequest
 	6,  // 3: springtide.v1.SubmitFilingBatchResponse.batch:type_name -> springtide.v1.FilingBatch
 	4,  // 4: springtide.v1.SubmitFilingBatchResponse.results:type_name -> springtide.v1.SubmitResult
 	5,  // 5: springtide.v1.SubmitResult.error:type_name -> springtide.v1.ItemError
-	55, // 6: springtide.v1.ItemError.message:type_name -> springtide.v1.LocalizedText
+	58, // 6: springtide.v1.ItemError.message:type_name -> springtide.v1.LocalizedText
 	7,  // 7: springtide.v1.FilingBatch.counts:type_name -> springtide.v1.StateCount
-	56, // 8: springtide.v1.FilingBatch.create_time:type_name -> google.protobuf.Timestamp
-	57, // 9: springtide.v1.StateCount.state:type_name -> springtide.v1.FilingState
-	54, // 10: springtide.v1.GetFilingResponse.filing:type_name -> springtide.v1.Filing
-	54, // 11: springtide.v1.BatchGetFilingsResponse.filings:type_name -> springtide.v1.Filing
-	57, // 12: springtide.v1.ListFilingsRequest.states:type_name -> springtide.v1.FilingState
-	54, // 13: springtide.v1.ListFilingsResponse.filings:type_name -> springtide.v1.Filing
-	54, // 14: springtide.v1.WatchFilingsResponse.filing:type_name -> springtide.v1.Filing
-	54, // 15: springtide.v1.CancelFilingResponse.filing:type_name -> springtide.v1.Filing
-	54, // 16: springtide.v1.RetryFilingResponse.filing:type_name -> springtide.v1.Filing
-	53, // 17: springtide.v1.CheckFilingRequest.return:type_name -> springtide.v1.Return
-	58, // 18: springtide.v1.CheckFilingResponse.violations:type_name -> springtide.v1.Violation
-	53, // 19: springtide.v1.CheckFilingResponse.completed:type_name -> springtide.v1.Return
-	6,  // 20: springtide.v1.GetFilingBatchResponse.batch:type_name -> springtide.v1.FilingBatch
-	6,  // 21: springtide.v1.ListFilingBatchesResponse.batches:type_name -> springtide.v1.FilingBatch
-	59, // 22: springtide.v1.GetReceiptResponse.receipt:type_name -> springtide.v1.Receipt
-	30, // 23: springtide.v1.ListFormsResponse.forms:type_name -> springtide.v1.FormSummary
-	55, // 24: springtide.v1.FormSummary.title:type_name -> springtide.v1.LocalizedText
-	33, // 25: springtide.v1.GetFormResponse.form:type_name -> springtide.v1.Form
-	55, // 26: springtide.v1.Form.title:type_name -> springtide.v1.LocalizedText
-	34, // 27: springtide.v1.Form.cells:type_name -> springtide.v1.FormCell
-	35, // 28: springtide.v1.Form.rules:type_name -> springtide.v1.FormRule
-	36, // 29: springtide.v1.Form.context:type_name -> springtide.v1.FormContext
-	55, // 30: springtide.v1.FormCell.label:type_name -> springtide.v1.LocalizedText
-	60, // 31: springtide.v1.FormRule.severity:type_name -> springtide.v1.Severity
-	55, // 32: springtide.v1.FormRule.message:type_name -> springtide.v1.LocalizedText
-	55, // 33: springtide.v1.FormContext.meaning:type_name -> springtide.v1.LocalizedText
-	54, // 34: springtide.v1.ListMissingFilingsResponse.previous:type_name -> springtide.v1.Filing
-	53, // 35: springtide.v1.Draft.return:type_name -> springtide.v1.Return
-	58, // 36: springtide.v1.Draft.violations:type_name -> springtide.v1.Violation
-	56, // 37: springtide.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
-	53, // 38: springtide.v1.SaveDraftRequest.return:type_name -> springtide.v1.Return
-	39, // 39: springtide.v1.SaveDraftResponse.draft:type_name -> springtide.v1.Draft
-	39, // 40: springtide.v1.ListDraftsResponse.drafts:type_name -> springtide.v1.Draft
-	6,  // 41: springtide.v1.SubmitDraftsResponse.batch:type_name -> springtide.v1.FilingBatch
-	4,  // 42: springtide.v1.SubmitDraftsResponse.results:type_name -> springtide.v1.SubmitResult
-	50, // 43: springtide.v1.CreateZeroDraftsResponse.results:type_name -> springtide.v1.ZeroDraft
-	39, // 44: springtide.v1.ZeroDraft.draft:type_name -> springtide.v1.Draft
-	5,  // 45: springtide.v1.ZeroDraft.error:type_name -> springtide.v1.ItemError
-	56, // 46: springtide.v1.GetFilingCalendarResponse.deadline:type_name -> google.protobuf.Timestamp
-	56, // 47: springtide.v1.GetFilingCalendarResponse.server_time:type_name -> google.protobuf.Timestamp
-	0,  // 48: springtide.v1.FilingService.SubmitFiling:input_type -> springtide.v1.SubmitFilingRequest
-	2,  // 49: springtide.v1.FilingService.SubmitFilingBatch:input_type -> springtide.v1.SubmitFilingBatchRequest
-	8,  // 50: springtide.v1.FilingService.GetFiling:input_type -> springtide.v1.GetFilingRequest
-	10, // 51: springtide.v1.FilingService.BatchGetFilings:input_type -> springtide.v1.BatchGetFilingsRequest
-	12, // 52: springtide.v1.FilingService.ListFilings:input_type -> springtide.v1.ListFilingsRequest
-	14, // 53: springtide.v1.FilingService.WatchFilings:input_type -> springtide.v1.WatchFilingsRequest
-	16, // 54: springtide.v1.FilingService.CancelFiling:input_type -> springtide.v1.CancelFilingRequest
-	18, // 55: springtide.v1.FilingService.RetryFiling:input_type -> springtide.v1.RetryFilingRequest
-	20, // 56: springtide.v1.FilingService.CheckFiling:input_type -> springtide.v1.CheckFilingRequest
-	22, // 57: springtide.v1.FilingService.GetFilingBatch:input_type -> springtide.v1.GetFilingBatchRequest
-	24, // 58: springtide.v1.FilingService.ListFilingBatches:input_type -> springtide.v1.ListFilingBatchesRequest
-	26, // 59: springtide.v1.FilingService.GetReceipt:input_type -> springtide.v1.GetReceiptRequest
-	28, // 60: springtide.v1.FilingService.ListForms:input_type -> springtide.v1.ListFormsRequest
-	31, // 61: springtide.v1.FilingService.GetForm:input_type -> springtide.v1.GetFormRequest
-	37, // 62: springtide.v1.FilingService.ListMissingFilings:input_type -> springtide.v1.ListMissingFilingsRequest
-	40, // 63: springtide.v1.FilingService.SaveDraft:input_type -> springtide.v1.SaveDraftRequest
-	42, // 64: springtide.v1.FilingService.ListDrafts:input_type -> springtide.v1.ListDraftsRequest
-	44, // 65: springtide.v1.FilingService.DeleteDraft:input_type -> springtide.v1.DeleteDraftRequest
-	46, // 66: springtide.v1.FilingService.SubmitDrafts:input_type -> springtide.v1.SubmitDraftsRequest
-	48, // 67: springtide.v1.FilingService.CreateZeroDrafts:input_type -> springtide.v1.CreateZeroDraftsRequest
-	51, // 68: springtide.v1.FilingService.GetFilingCalendar:input_type -> springtide.v1.GetFilingCalendarRequest
-	1,  // 69: springtide.v1.FilingService.SubmitFiling:output_type -> springtide.v1.SubmitFilingResponse
-	3,  // 70: springtide.v1.FilingService.SubmitFilingBatch:output_type -> springtide.v1.SubmitFilingBatchResponse
-	9,  // 71: springtide.v1.FilingService.GetFiling:output_type -> springtide.v1.GetFilingResponse
-	11, // 72: springtide.v1.FilingService.BatchGetFilings:output_type -> springtide.v1.BatchGetFilingsResponse
-	13, // 73: springtide.v1.FilingService.ListFilings:output_type -> springtide.v1.ListFilingsResponse
-	15, // 74: springtide.v1.FilingService.WatchFilings:output_type -> springtide.v1.WatchFilingsResponse
-	17, // 75: springtide.v1.FilingService.CancelFiling:output_type -> springtide.v1.CancelFilingResponse
-	19, // 76: springtide.v1.FilingService.RetryFiling:output_type -> springtide.v1.RetryFilingResponse
-	21, // 77: springtide.v1.FilingService.CheckFiling:output_type -> springtide.v1.CheckFilingResponse
-	23, // 78: springtide.v1.FilingService.GetFilingBatch:output_type -> springtide.v1.GetFilingBatchResponse
-	25, // 79: springtide.v1.FilingService.ListFilingBatches:output_type -> springtide.v1.ListFilingBatchesResponse
-	27, // 80: springtide.v1.FilingService.GetReceipt:output_type -> springtide.v1.GetReceiptResponse
-	29, // 81: springtide.v1.FilingService.ListForms:output_type -> springtide.v1.ListFormsResponse
-	32, // 82: springtide.v1.FilingService.GetForm:output_type -> springtide.v1.GetFormResponse
-	38, // 83: springtide.v1.FilingService.ListMissingFilings:output_type -> springtide.v1.ListMissingFilingsResponse
-	41, // 84: springtide.v1.FilingService.SaveDraft:output_type -> springtide.v1.SaveDraftResponse
-	43, // 85: springtide.v1.FilingService.ListDrafts:output_type -> springtide.v1.ListDraftsResponse
-	45, // 86: springtide.v1.FilingService.DeleteDraft:output_type -> springtide.v1.DeleteDraftResponse
-	47, // 87: springtide.v1.FilingService.SubmitDrafts:output_type -> springtide.v1.SubmitDraftsResponse
-	49, // 88: springtide.v1.FilingService.CreateZeroDrafts:output_type -> springtide.v1.CreateZeroDraftsResponse
-	52, // 89: springtide.v1.FilingService.GetFilingCalendar:output_type -> springtide.v1.GetFilingCalendarResponse
-	69, // [69:90] is the sub-list for method output_type
-	48, // [48:69] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	59, // 8: springtide.v1.FilingBatch.create_time:type_name -> google.protobuf.Timestamp
+	60, // 9: springtide.v1.StateCount.state:type_name -> springtide.v1.FilingState
+	57, // 10: springtide.v1.GetFilingResponse.filing:type_name -> springtide.v1.Filing
+	57, // 11: springtide.v1.BatchGetFilingsResponse.filings:type_name -> springtide.v1.Filing
+	14, // 12: springtide.v1.BatchGetReturnsResponse.returns:type_name -> springtide.v1.FiledReturn
+	56, // 13: springtide.v1.FiledReturn.return:type_name -> springtide.v1.Return
+	56, // 14: springtide.v1.FiledReturn.completed:type_name -> springtide.v1.Return
+	60, // 15: springtide.v1.ListFilingsRequest.states:type_name -> springtide.v1.FilingState
+	57, // 16: springtide.v1.ListFilingsResponse.filings:type_name -> springtide.v1.Filing
+	57, // 17: springtide.v1.WatchFilingsResponse.filing:type_name -> springtide.v1.Filing
+	57, // 18: springtide.v1.CancelFilingResponse.filing:type_name -> springtide.v1.Filing
+	57, // 19: springtide.v1.RetryFilingResponse.filing:type_name -> springtide.v1.Filing
+	56, // 20: springtide.v1.CheckFilingRequest.return:type_name -> springtide.v1.Return
+	61, // 21: springtide.v1.CheckFilingResponse.violations:type_name -> springtide.v1.Violation
+	56, // 22: springtide.v1.CheckFilingResponse.completed:type_name -> springtide.v1.Return
+	6,  // 23: springtide.v1.GetFilingBatchResponse.batch:type_name -> springtide.v1.FilingBatch
+	6,  // 24: springtide.v1.ListFilingBatchesResponse.batches:type_name -> springtide.v1.FilingBatch
+	62, // 25: springtide.v1.GetReceiptResponse.receipt:type_name -> springtide.v1.Receipt
+	33, // 26: springtide.v1.ListFormsResponse.forms:type_name -> springtide.v1.FormSummary
+	58, // 27: springtide.v1.FormSummary.title:type_name -> springtide.v1.LocalizedText
+	36, // 28: springtide.v1.GetFormResponse.form:type_name -> springtide.v1.Form
+	58, // 29: springtide.v1.Form.title:type_name -> springtide.v1.LocalizedText
+	37, // 30: springtide.v1.Form.cells:type_name -> springtide.v1.FormCell
+	38, // 31: springtide.v1.Form.rules:type_name -> springtide.v1.FormRule
+	39, // 32: springtide.v1.Form.context:type_name -> springtide.v1.FormContext
+	58, // 33: springtide.v1.FormCell.label:type_name -> springtide.v1.LocalizedText
+	63, // 34: springtide.v1.FormRule.severity:type_name -> springtide.v1.Severity
+	58, // 35: springtide.v1.FormRule.message:type_name -> springtide.v1.LocalizedText
+	58, // 36: springtide.v1.FormContext.meaning:type_name -> springtide.v1.LocalizedText
+	57, // 37: springtide.v1.ListMissingFilingsResponse.previous:type_name -> springtide.v1.Filing
+	56, // 38: springtide.v1.Draft.return:type_name -> springtide.v1.Return
+	61, // 39: springtide.v1.Draft.violations:type_name -> springtide.v1.Violation
+	59, // 40: springtide.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
+	56, // 41: springtide.v1.SaveDraftRequest.return:type_name -> springtide.v1.Return
+	42, // 42: springtide.v1.SaveDraftResponse.draft:type_name -> springtide.v1.Draft
+	42, // 43: springtide.v1.ListDraftsResponse.drafts:type_name -> springtide.v1.Draft
+	6,  // 44: springtide.v1.SubmitDraftsResponse.batch:type_name -> springtide.v1.FilingBatch
+	4,  // 45: springtide.v1.SubmitDraftsResponse.results:type_name -> springtide.v1.SubmitResult
+	53, // 46: springtide.v1.CreateZeroDraftsResponse.results:type_name -> springtide.v1.ZeroDraft
+	42, // 47: springtide.v1.ZeroDraft.draft:type_name -> springtide.v1.Draft
+	5,  // 48: springtide.v1.ZeroDraft.error:type_name -> springtide.v1.ItemError
+	59, // 49: springtide.v1.GetFilingCalendarResponse.deadline:type_name -> google.protobuf.Timestamp
+	59, // 50: springtide.v1.GetFilingCalendarResponse.server_time:type_name -> google.protobuf.Timestamp
+	0,  // 51: springtide.v1.FilingService.SubmitFiling:input_type -> springtide.v1.SubmitFilingRequest
+	2,  // 52: springtide.v1.FilingService.SubmitFilingBatch:input_type -> springtide.v1.SubmitFilingBatchRequest
+	8,  // 53: springtide.v1.FilingService.GetFiling:input_type -> springtide.v1.GetFilingRequest
+	10, // 54: springtide.v1.FilingService.BatchGetFilings:input_type -> springtide.v1.BatchGetFilingsRequest
+	12, // 55: springtide.v1.FilingService.BatchGetReturns:input_type -> springtide.v1.BatchGetReturnsRequest
+	15, // 56: springtide.v1.FilingService.ListFilings:input_type -> springtide.v1.ListFilingsRequest
+	17, // 57: springtide.v1.FilingService.WatchFilings:input_type -> springtide.v1.WatchFilingsRequest
+	19, // 58: springtide.v1.FilingService.CancelFiling:input_type -> springtide.v1.CancelFilingRequest
+	21, // 59: springtide.v1.FilingService.RetryFiling:input_type -> springtide.v1.RetryFilingRequest
+	23, // 60: springtide.v1.FilingService.CheckFiling:input_type -> springtide.v1.CheckFilingRequest
+	25, // 61: springtide.v1.FilingService.GetFilingBatch:input_type -> springtide.v1.GetFilingBatchRequest
+	27, // 62: springtide.v1.FilingService.ListFilingBatches:input_type -> springtide.v1.ListFilingBatchesRequest
+	29, // 63: springtide.v1.FilingService.GetReceipt:input_type -> springtide.v1.GetReceiptRequest
+	31, // 64: springtide.v1.FilingService.ListForms:input_type -> springtide.v1.ListFormsRequest
+	34, // 65: springtide.v1.FilingService.GetForm:input_type -> springtide.v1.GetFormRequest
+	40, // 66: springtide.v1.FilingService.ListMissingFilings:input_type -> springtide.v1.ListMissingFilingsRequest
+	43, // 67: springtide.v1.FilingService.SaveDraft:input_type -> springtide.v1.SaveDraftRequest
+	45, // 68: springtide.v1.FilingService.ListDrafts:input_type -> springtide.v1.ListDraftsRequest
+	47, // 69: springtide.v1.FilingService.DeleteDraft:input_type -> springtide.v1.DeleteDraftRequest
+	49, // 70: springtide.v1.FilingService.SubmitDrafts:input_type -> springtide.v1.SubmitDraftsRequest
+	51, // 71: springtide.v1.FilingService.CreateZeroDrafts:input_type -> springtide.v1.CreateZeroDraftsRequest
+	54, // 72: springtide.v1.FilingService.GetFilingCalendar:input_type -> springtide.v1.GetFilingCalendarRequest
+	1,  // 73: springtide.v1.FilingService.SubmitFiling:output_type -> springtide.v1.SubmitFilingResponse
+	3,  // 74: springtide.v1.FilingService.SubmitFilingBatch:output_type -> springtide.v1.SubmitFilingBatchResponse
+	9,  // 75: springtide.v1.FilingService.GetFiling:output_type -> springtide.v1.GetFilingResponse
+	11, // 76: springtide.v1.FilingService.BatchGetFilings:output_type -> springtide.v1.BatchGetFilingsResponse
+	13, // 77: springtide.v1.FilingService.BatchGetReturns:output_type -> springtide.v1.BatchGetReturnsResponse
+	16, // 78: springtide.v1.FilingService.ListFilings:output_type -> springtide.v1.ListFilingsResponse
+	18, // 79: springtide.v1.FilingService.WatchFilings:output_type -> springtide.v1.WatchFilingsResponse
+	20, // 80: springtide.v1.FilingService.CancelFiling:output_type -> springtide.v1.CancelFilingResponse
+	22, // 81: springtide.v1.FilingService.RetryFiling:output_type -> springtide.v1.RetryFilingResponse
+	24, // 82: springtide.v1.FilingService.CheckFiling:output_type -> springtide.v1.CheckFilingResponse
+	26, // 83: springtide.v1.FilingService.GetFilingBatch:output_type -> springtide.v1.GetFilingBatchResponse
+	28, // 84: springtide.v1.FilingService.ListFilingBatches:output_type -> springtide.v1.ListFilingBatchesResponse
+	30, // 85: springtide.v1.FilingService.GetReceipt:output_type -> springtide.v1.GetReceiptResponse
+	32, // 86: springtide.v1.FilingService.ListForms:output_type -> springtide.v1.ListFormsResponse
+	35, // 87: springtide.v1.FilingService.GetForm:output_type -> springtide.v1.GetFormResponse
+	41, // 88: springtide.v1.FilingService.ListMissingFilings:output_type -> springtide.v1.ListMissingFilingsResponse
+	44, // 89: springtide.v1.FilingService.SaveDraft:output_type -> springtide.v1.SaveDraftResponse
+	46, // 90: springtide.v1.FilingService.ListDrafts:output_type -> springtide.v1.ListDraftsResponse
+	48, // 91: springtide.v1.FilingService.DeleteDraft:output_type -> springtide.v1.DeleteDraftResponse
+	50, // 92: springtide.v1.FilingService.SubmitDrafts:output_type -> springtide.v1.SubmitDraftsResponse
+	52, // 93: springtide.v1.FilingService.CreateZeroDrafts:output_type -> springtide.v1.CreateZeroDraftsResponse
+	55, // 94: springtide.v1.FilingService.GetFilingCalendar:output_type -> springtide.v1.GetFilingCalendarResponse
+	73, // [73:95] is the sub-list for method output_type
+	51, // [51:73] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_springtide_v1_filing_service_proto_init() }
@@ -3382,7 +3562,7 @@ func file_springtide_v1_filing_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_springtide_v1_filing_service_proto_rawDesc), len(file_springtide_v1_filing_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   53,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

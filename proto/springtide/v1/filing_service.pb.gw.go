@@ -155,6 +155,33 @@ func local_request_FilingService_BatchGetFilings_0(ctx context.Context, marshale
 	return msg, metadata, err
 }
 
+func request_FilingService_BatchGetReturns_0(ctx context.Context, marshaler runtime.Marshaler, client FilingServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq BatchGetReturnsRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if req.Body != nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	msg, err := client.BatchGetReturns(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	return msg, metadata, err
+}
+
+func local_request_FilingService_BatchGetReturns_0(ctx context.Context, marshaler runtime.Marshaler, server FilingServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq BatchGetReturnsRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	msg, err := server.BatchGetReturns(ctx, &protoReq)
+	return msg, metadata, err
+}
+
 var filter_FilingService_ListFilings_0 = &utilities.DoubleArray{Encoding: map[string]int{}, Base: []int(nil), Check: []int(nil)}
 
 func request_FilingService_ListFilings_0(ctx context.Context, marshaler runtime.Marshaler, client FilingServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
@@ -807,6 +834,26 @@ func RegisterFilingServiceHandlerServer(ctx context.Context, mux *runtime.ServeM
 		}
 		forward_FilingService_BatchGetFilings_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodPost, pattern_FilingService_BatchGetReturns_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		var stream runtime.ServerTransportStream
+		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/springtide.v1.FilingService/BatchGetReturns", runtime.WithHTTPPathPattern("/v1/filings:batchGetReturns"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := local_request_FilingService_BatchGetReturns_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_FilingService_BatchGetReturns_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
 	mux.Handle(http.MethodGet, pattern_FilingService_ListFilings_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
@@ -1235,6 +1282,23 @@ func RegisterFilingServiceHandlerClient(ctx context.Context, mux *runtime.ServeM
 		}
 		forward_FilingService_BatchGetFilings_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodPost, pattern_FilingService_BatchGetReturns_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/springtide.v1.FilingService/BatchGetReturns", runtime.WithHTTPPathPattern("/v1/filings:batchGetReturns"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := request_FilingService_BatchGetReturns_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_FilingService_BatchGetReturns_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
 	mux.Handle(http.MethodGet, pattern_FilingService_ListFilings_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
@@ -1515,6 +1579,7 @@ var (
 	pattern_FilingService_SubmitFilingBatch_0  = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "filingBatches"}, ""))
 	pattern_FilingService_GetFiling_0          = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "filings", "filing_id"}, ""))
 	pattern_FilingService_BatchGetFilings_0    = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "filings"}, "batchGet"))
+	pattern_FilingService_BatchGetReturns_0    = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "filings"}, "batchGetReturns"))
 	pattern_FilingService_ListFilings_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "filings"}, ""))
 	pattern_FilingService_CancelFiling_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "filings", "filing_id"}, "cancel"))
 	pattern_FilingService_RetryFiling_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "filings", "filing_id"}, "retry"))
@@ -1538,6 +1603,7 @@ var (
 	forward_FilingService_SubmitFilingBatch_0  = runtime.ForwardResponseMessage
 	forward_FilingService_GetFiling_0          = runtime.ForwardResponseMessage
 	forward_FilingService_BatchGetFilings_0    = runtime.ForwardResponseMessage
+	forward_FilingService_BatchGetReturns_0    = runtime.ForwardResponseMessage
 	forward_FilingService_ListFilings_0        = runtime.ForwardResponseMessage
 	forward_FilingService_CancelFiling_0       = runtime.ForwardResponseMessage
 	forward_FilingService_RetryFiling_0        = runtime.ForwardResponseMessage

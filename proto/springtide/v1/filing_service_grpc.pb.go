@@ -23,6 +23,7 @@ const (
 	FilingService_SubmitFilingBatch_FullMethodName  = "/springtide.v1.FilingService/SubmitFilingBatch"
 	FilingService_GetFiling_FullMethodName          = "/springtide.v1.FilingService/GetFiling"
 	FilingService_BatchGetFilings_FullMethodName    = "/springtide.v1.FilingService/BatchGetFilings"
+	FilingService_BatchGetReturns_FullMethodName    = "/springtide.v1.FilingService/BatchGetReturns"
 	FilingService_ListFilings_FullMethodName        = "/springtide.v1.FilingService/ListFilings"
 	FilingService_WatchFilings_FullMethodName       = "/springtide.v1.FilingService/WatchFilings"
 	FilingService_CancelFiling_FullMethodName       = "/springtide.v1.FilingService/CancelFiling"
@@ -54,6 +55,8 @@ type FilingServiceClient interface {
 	SubmitFilingBatch(ctx context.Context, in *SubmitFilingBatchRequest, opts ...grpc.CallOption) (*SubmitFilingBatchResponse, error)
 	GetFiling(ctx context.Context, in *GetFilingRequest, opts ...grpc.CallOption) (*GetFilingResponse, error)
 	BatchGetFilings(ctx context.Context, in *BatchGetFilingsRequest, opts ...grpc.CallOption) (*BatchGetFilingsResponse, error)
+	// BatchGetReturns reads back what was submitted, to be looked at, corrected or amended.
+	BatchGetReturns(ctx context.Context, in *BatchGetReturnsRequest, opts ...grpc.CallOption) (*BatchGetReturnsResponse, error)
 	ListFilings(ctx context.Context, in *ListFilingsRequest, opts ...grpc.CallOption) (*ListFilingsResponse, error)
 	// WatchFilings sends the present state of each filing, then every change.
 	WatchFilings(ctx context.Context, in *WatchFilingsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchFilingsResponse], error)
@@ -127,6 +130,16 @@ func (c *filingServiceClient) BatchGetFilings(ctx context.Context, in *BatchGetF
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(BatchGetFilingsResponse)
 	err := c.cc.Invoke(ctx, FilingService_BatchGetFilings_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *filingServiceClient) BatchGetReturns(ctx context.Context, in *BatchGetReturnsRequest, opts ...grpc.CallOption) (*BatchGetReturnsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BatchGetReturnsResponse)
+	err := c.cc.Invoke(ctx, FilingService_BatchGetReturns_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -324,6 +337,8 @@ type FilingServiceServer interface {
 	SubmitFilingBatch(context.Context, *SubmitFilingBatchRequest) (*SubmitFilingBatchResponse, error)
 	GetFiling(context.Context, *GetFilingRequest) (*GetFilingResponse, error)
 	BatchGetFilings(context.Context, *BatchGetFilingsRequest) (*BatchGetFilingsResponse, error)
+	// BatchGetReturns reads back what was submitted, to be looked at, corrected or amended.
+	BatchGetReturns(context.Context, *BatchGetReturnsRequest) (*BatchGetReturnsResponse, error)
 	ListFilings(context.Context, *ListFilingsRequest) (*ListFilingsResponse, error)
 	// WatchFilings sends the present state of each filing, then every change.
 	WatchFilings(*WatchFilingsRequest, grpc.ServerStreamingServer[WatchFilingsResponse]) error
@@ -374,6 +389,9 @@ func (UnimplementedFilingServiceServer) GetFiling(context.Context, *GetFilingReq
 }
 func (UnimplementedFilingServiceServer) BatchGetFilings(context.Context, *BatchGetFilingsRequest) (*BatchGetFilingsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method BatchGetFilings not implemented")
+}
+func (UnimplementedFilingServiceServer) BatchGetReturns(context.Context, *BatchGetReturnsRequest) (*BatchGetReturnsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BatchGetReturns not implemented")
 }
 func (UnimplementedFilingServiceServer) ListFilings(context.Context, *ListFilingsRequest) (*ListFilingsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListFilings not implemented")
@@ -515,6 +533,24 @@ func _FilingService_BatchGetFilings_Handler(srv interface{}, ctx context.Context
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(FilingServiceServer).BatchGetFilings(ctx, req.(*BatchGetFilingsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _FilingService_BatchGetReturns_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BatchGetReturnsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FilingServiceServer).BatchGetReturns(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FilingService_BatchGetReturns_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FilingServiceServer).BatchGetReturns(ctx, req.(*BatchGetReturnsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -840,6 +876,10 @@ var FilingService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "BatchGetFilings",
 			Handler:    _FilingService_BatchGetFilings_Handler,
+		},
+		{
+			MethodName: "BatchGetReturns",
+			Handler:    _FilingService_BatchGetReturns_Handler,
 		},
 		{
 			MethodName: "ListFilings",

@@ -1,0 +1,97 @@
+// Language, theme, and how numbers, days and times are written. Every text a
+// person sees comes from text.ts or from the server, in both languages.
+
+import { computed, effect, signal } from "@preact/signals";
+import { texts } from "./text";
+import type { Localized } from "./types";
+
+export type Lang = "zh" | "en";
+export type Key = keyof typeof texts;
+
+const stored = (name: string): string | null => {
+  try {
+    return localStorage.getItem(name);
+  } catch {
+    return null; // storage may be switched off; the board works without
+  }
+};
+const store = (name: string, value: string): void => {
+  try {
+    localStorage.setItem(name, value);
+  } catch {
+    // see above
+  }
+};
+
+function firstLang(): Lang {
+  const chosen = stored("lang");
+  if (chosen === "zh" || chosen === "en") return chosen;
+  // The server put into the page what Accept-Language asks for.
+  return (document.documentElement.lang || navigator.language).startsWith("zh") ? "zh" : "en";
+}
+
+export const lang = signal<Lang>(firstLang());
+export const locale = computed(() => (lang.value === "zh" ? "zh-CN" : "en-GB"));
+
+export type Theme = "light" | "dark" | "auto";
+export const theme = signal<Theme>((stored("theme") as Theme | null) ?? "auto");
+
+export function chooseLang(l: Lang): void {
+  lang.value = l;
+  store("lang", l);
+}
+export function chooseTheme(t: Theme): void {
+  theme.value = t;
+  store("theme", t);
+}
+
+effect(() => {
+  document.documentElement.lang = lang.value === "zh" ? "zh-CN" : "en";
+  document.title = t("title");
+});
+effect(() => {
+  if (theme.value === "auto") delete document.documentElement.dataset["theme"];
+  else document.documentElement.dataset["theme"] = theme.value;
+});
+
+// t gives a text, with its {places} filled in.
+export function t(key: Key, args?: Record<string, string | number>): string {
+  const [zh, en] = texts[key];
+  const text = lang.value === "zh" ? zh : en;
+  return args ? text.replace(/\{(\w+)\}/g, (place, name: string) => String(args[name] ?? place)) : text;
+}
+
+// n gives the text for one or for several; Chinese has one form for both.
+export function n(one: Key, many: Key, count: number, args: Record<string, string | number> = {}): string {
+  return t(count === 1 ? one : many, { count: number(count), ...args });
+}
+
+// say picks the language of a text of the server's.
+export function say(text: Localized | string | undefined): string {
+  if (!text) return "";
+  if (typeof text === "string") return text;
+  return (lang.value === "zh" ? text.zh : text.en) || text.zh || text.en || "";
+}
+
+export const number = (value: number): string => new Intl.NumberFormat(locale.value).format(value);
+
+const zone = "Asia/Shanghai"; // deadlines are the bureau's, whatever the reader's own clock says
+
+export function time(iso: string | undefined): string {
+  if (!iso) return "";
+  return new Intl.DateTimeFormat(locale.value, { dateStyle: "medium", timeStyle: "medium" }).format(new Date(iso));
+}
+export function clock(iso: string | undefined): string {
+  if (!iso) return "";
+  return new Intl.DateTimeFormat(locale.value, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }).format(new Date(iso));
+}
+export function deadlineDay(iso: string): string {
+  return new Intl.DateTimeFormat(locale.value, {
+    month: "long", day: "numeric", weekday: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: zone,
+  }).format(new Date(iso));
+}
+export function monthName(month: string): string {
+  const [y, m] = month.split("-").map(Number);
+  return new Intl.DateTimeFormat(locale.value, { year: "numeric", month: "long" }).format(new Date(y!, m! - 1, 1));
+}
+export const periodText = (p: { start: string; end: string }): string => t("period.range", { start: p.start, end: p.end });

@@ -1,0 +1,63 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import { api, Problem } from "./api";
+import { chooseLang, lang, t } from "./i18n";
+import { Icon } from "./icons";
+import { loadError, month, session, wordsOf } from "./store";
+import { Failure } from "./ui";
+
+// Login takes a pasted key, or the one-time code of a sign-in link.
+export function Login({ onEnter }: { onEnter: () => Promise<void> }) {
+  const [failure, setFailure] = useState(loadError.peek() || (month.peek() ? t("login.again") : ""));
+  const [busy, setBusy] = useState(false);
+  const field = useRef<HTMLInputElement>(null);
+  const [code] = useState(() => new URLSearchParams(location.search).get("code"));
+
+  const enter = async (by: { key: string } | { code: string }): Promise<void> => {
+    setBusy(true);
+    setFailure("");
+    try {
+      await api.login(by);
+      history.replaceState(null, "", "/"); // the code is used up and must not stay in the address
+      const who = await api.session();
+      loadError.value = "";
+      session.value = who;
+      await onEnter();
+    } catch (e) {
+      setBusy(false);
+      history.replaceState(null, "", "/");
+      setFailure("code" in by && e instanceof Problem && e.status > 0 && e.status < 500 ? t("login.code.bad") : wordsOf(e));
+      field.current?.focus();
+    }
+  };
+
+  useEffect(() => {
+    if (code) void enter({ code });
+    else field.current?.focus();
+  }, []);
+
+  return (
+    <main class="login">
+      <form
+        class="login-card"
+        onSubmit={(e) => {
+          e.preventDefault();
+          const key = field.current!.value.trim();
+          if (key) void enter({ key });
+          else setFailure(t("login.empty"));
+        }}
+      >
+        <div class="brand"><Icon name="wave" size={22} /> Springtide</div>
+        <h1>{t("login.title")}</h1>
+        <Failure text={failure} />
+        {busy && code ? <p role="status">{t("login.code")}</p> : null}
+        <label for="key">{t("login.key")}</label>
+        <input id="key" ref={field} type="password" autocomplete="current-password" spellcheck={false} aria-describedby="key-hint" />
+        <p class="hint" id="key-hint">{t("login.hint")}</p>
+        <button class="btn primary" type="submit" disabled={busy}>{t("login.go")}</button>
+      </form>
+      <button type="button" class="btn quiet" lang={lang.value === "zh" ? "en" : "zh-CN"} onClick={() => chooseLang(lang.value === "zh" ? "en" : "zh")}>
+        <Icon name="globe" />{t("lang.other")}
+      </button>
+    </main>
+  );
+}

@@ -1,0 +1,43 @@
+// The entry: who is there, and which page to show.
+
+import { render } from "preact";
+import { api, Problem } from "./api";
+import { Board } from "./board";
+import { lang } from "./i18n";
+import { Login } from "./login";
+import { firstMonth, forms, open, session, wordsOf, loadError, loading, month, filter } from "./store";
+import { groups, type Filter } from "./model";
+
+async function enter(): Promise<void> {
+  try {
+    session.value = await api.session();
+  } catch (e) {
+    if (e instanceof Problem && (e.status === 401 || e.status === 403)) session.value = null;
+    else {
+      loadError.value = wordsOf(e);
+      loading.value = false;
+      session.value ??= null;
+    }
+    return;
+  }
+  await begin();
+}
+
+// begin opens the board for whoever has just signed in.
+export async function begin(): Promise<void> {
+  api.forms().then((list) => (forms.value = list)).catch(() => undefined);
+  const show = new URLSearchParams(location.search).get("show");
+  if (groups.some((g) => g === show)) filter.value = { ...filter.value, group: show as Filter["group"] };
+  await open(month.peek() || (await firstMonth()));
+}
+
+function App() {
+  lang.value; // every text changes with it
+  const who = session.value;
+  if (who === undefined) return <div class="splash" role="status" />;
+  return who ? <Board /> : <Login onEnter={begin} />;
+}
+
+render(<App />, document.getElementById("app")!);
+if (new URLSearchParams(location.search).has("code")) session.value = null; // the sign-in page uses the code up
+else void enter();
