@@ -108,7 +108,7 @@ type Deps struct {
 	Keys Authenticator
 	// Secret seals sessions; every gateway of an installation has the same. At least 32 bytes.
 	Secret []byte
-	// Mounts and Pages are served beside the API; Pages get what nothing else takes, without a key. May be empty.
+	// Mounts and Pages are served beside the API; Pages answer for "/", "/login" and "/assets/", without a key. May be empty.
 	Mounts []Mount
 	Pages  http.Handler
 	// Logger; nil is silent.
@@ -131,6 +131,7 @@ type Server struct {
 	deps     Deps
 	http     *http.Server
 	api      http.Handler // the generated handlers
+	pages    http.Handler
 	filings  springtidev1.FilingServiceClient
 	sessions *sessions
 	document []byte
@@ -163,6 +164,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	if s.api, err = s.generated(); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	if s.pages = deps.Pages; s.pages == nil {
+		s.pages = http.HandlerFunc(s.nothing)
 	}
 	handler, err := s.handler()
 	if err != nil {

@@ -38,18 +38,19 @@ func (s *Server) handler() (http.Handler, error) {
 	for _, m := range s.deps.Mounts {
 		mux.Handle(m.Pattern, s.mounted(m))
 	}
-	pages := s.deps.Pages
-	if pages == nil {
-		pages = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			s.fail(w, r, &filing.Error{Reason: filing.ReasonRouteUnknown})
-		})
-	}
-	mux.Handle("/", pages)
+	mux.Handle("GET /{$}", s.pages)
+	mux.Handle("GET /assets/", s.pages)
+	mux.HandleFunc("/", s.nothing)
 	zip, err := gzhttp.NewWrapper(gzhttp.MinSize(worthZipping), gzhttp.ContentTypes([]string{"application/json"}))
 	if err != nil {
 		return nil, fmt.Errorf("compression: %w", err)
 	}
 	return zip(s.guarded(s.sameOrigin(s.withSession(s.bounded(mux, bodyBounds(s.deps.Mounts)))))), nil
+}
+
+// nothing answers where there is nothing.
+func (s *Server) nothing(w http.ResponseWriter, r *http.Request) {
+	s.fail(w, r, &filing.Error{Reason: filing.ReasonRouteUnknown})
 }
 
 // worthZipping is the length from which compression saves more than it costs: one packet.

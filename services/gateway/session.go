@@ -208,8 +208,17 @@ func (s *Server) deleteSession(w http.ResponseWriter, r *http.Request) {
 // login redeems a one-time code and leads to the pages. SameSite cookies that are
 // set by a link from elsewhere are not sent with its redirect, so a page does it.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
-	token, ok := s.sessions.redeem(r.URL.Query().Get("code"))
+	code := r.URL.Query().Get("code")
+	if code == "" {
+		s.pages.ServeHTTP(w, r)
+		return
+	}
+	token, ok := s.sessions.redeem(code)
 	if !ok {
+		if s.deps.Pages != nil { // a link that is opened again leads to where one signs in, or in
+			http.Redirect(w, r, "/", http.StatusSeeOther)
+			return
+		}
 		s.fail(w, r, &filing.Error{Reason: filing.ReasonCodeInvalid})
 		return
 	}

@@ -10,6 +10,7 @@ import (
 
 	"springtide/cmd/internal/cli"
 	"springtide/services/admission"
+	"springtide/services/board"
 	"springtide/services/drafts"
 	"springtide/services/frontdoor"
 	"springtide/services/gateway"
@@ -189,12 +190,16 @@ func (c *core) serveHTTP(
 	if err != nil {
 		return nil, "", err
 	}
+	pages, err := board.New()
+	if err != nil {
+		return nil, "", err
+	}
 	listener, err := net.Listen("tcp", o.HTTP)
 	if err != nil {
 		return nil, "", fmt.Errorf("HTTP port: %w; choose another with --http, or --http \"\" for none", err)
 	}
 	face, err := gateway.New(gateway.Config{}, gateway.Deps{
-		Listener: listener, Door: door.InProcess(), Keys: store, Secret: secret, Logger: c.log,
+		Listener: listener, Door: door.InProcess(), Keys: store, Secret: secret, Pages: pages, Logger: c.log,
 	})
 	if err != nil {
 		_ = listener.Close()
