@@ -94,6 +94,8 @@ func (c Config) Validate() error {
 type Measurements struct {
 	// At is when they were taken; Now is when the decision is made. They may come from different machines.
 	At, Now time.Time
+	// Problem says why they are missing or cannot be trusted; empty: they can.
+	Problem string
 	// Arrivals and Completions per second, in filings.
 	Arrivals, Completions float64
 	// Backlog is the filings not finished: waiting or in work; without parked and dead ones.

@@ -88,6 +88,8 @@ func (d *decider) untrusted() string {
 		}
 	}
 	switch age := m.Now.Sub(m.At); {
+	case m.Problem != "":
+		return m.Problem
 	case m.At.IsZero() || m.Now.IsZero():
 		return "measurements are missing"
 	case age > d.cfg.MaxAge:

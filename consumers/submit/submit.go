@@ -63,6 +63,19 @@ func New(cfg Config) *Handler {
 	return &Handler{cfg: cfg, ledger: ledger.NewWriter(cfg.Log, cfg.Partition)}
 }
 
+// HeldError says that a filing waits a moment for its authority; it is not a failure.
+type HeldError struct {
+	// Authority is its code.
+	Authority string
+	// Later tells the engine when to come back.
+	Later error
+}
+
+func (e *HeldError) Error() string { return "held by " + e.Authority + ": " + e.Later.Error() }
+
+// Unwrap gives Later.
+func (e *HeldError) Unwrap() error { return e.Later }
+
 // errDraining leaves a command to the partition's next owner.
 var errDraining = errors.New("draining: nothing new is claimed")
 
@@ -392,7 +405,7 @@ func (v *visit) conclude(ctx context.Context, step filing.Step) error {
 // postpone records that the filing waits, then parks its command. It costs no attempt.
 func (v *visit) postpone(ctx context.Context, step filing.Step) error {
 	if step.Wait < worker.ShortWait {
-		return worker.Later(step.Wait) // too short to be worth two records
+		return &HeldError{Authority: v.sub.GetCompleted().GetAuthority(), Later: worker.Later(step.Wait)} // too short to be worth two records
 	}
 	crashpoint.At("submit/before-postpone")
 	if err := v.record(ctx, v.postponed(step.Wait, step.Cause)); err != nil {
