@@ -148,6 +148,10 @@ func (l *Loop) tick(ctx context.Context, now time.Time) {
 	if ctx.Err() != nil {
 		return
 	}
+	if m.Problem != "" && now.Sub(l.measurer.at) < fresh {
+		l.deps.Logger.Debug("a look failed, the last one still counts", "group", l.cfg.Group, "problem", m.Problem)
+		return
+	}
 	if !l.started && m.Problem == "" {
 		// Workers of an earlier scaler go on: they are neither started again nor sent away.
 		l.started, l.wanted = true, min(m.Ready, l.cfg.Scale.WithDefaults().Max)
@@ -206,7 +210,8 @@ func (l *Loop) publish(ctx context.Context, now time.Time, m seen, d autoscale.D
 	if d.Wanted != before.Wanted && !first || first && d.Wanted > 0 {
 		s.Actions++
 	}
-	s.Group, s.Scaler, s.Wanted, s.Bound, s.Reason = l.cfg.Group, l.deps.Scaler, d.Wanted, string(d.Bound), d.Reason
+	s.At, s.Group, s.Scaler = now, l.cfg.Group, l.deps.Scaler
+	s.Wanted, s.Bound, s.Reason = d.Wanted, string(d.Bound), d.Reason
 	if m.Problem == "" {
 		s.Ready, s.Arrivals, s.Completions, s.Backlog = m.Ready, m.Arrivals, m.Completions, m.Backlog
 		s.OldestSeconds, s.BusySeconds, s.Stopped = m.OldestAge.Seconds(), m.Busy.Seconds(), m.stopped

@@ -85,6 +85,8 @@ const published = "scale"
 
 // A Status is the current decision about one group, with what it rests on.
 type Status struct {
+	// At is when it was decided, by the scaler's clock.
+	At      time.Time `json:"at"`
 	Group   string `json:"group"`
 	Wanted  int    `json:"wanted"`
 	Ready   int    `json:"ready"`

@@ -84,7 +84,7 @@ func (v *View) report(ctx context.Context, group, member, payload string) error 
 			return fmt.Errorf("status: report: %w", err)
 		}
 	}
-	ctx, cancel := v.reading(ctx)
+	ctx, cancel := v.writing(ctx)
 	defer cancel()
 	replies, err := v.eval(ctx, "report", v.scripts.report,
 		call{[]string{v.reportKey(group)}, []any{member, payload, int(reportLife.Seconds()), mostReports}})

@@ -18,9 +18,12 @@ import (
 	"springtide/services/status"
 )
 
+// scaleReadTimeout is patient: a decision a second late is better than one without measurements.
+const scaleReadTimeout = 2 * time.Second
+
 // Scale runs the scaler of an installation until ctx ends.
 func Scale(ctx context.Context, o cli.ScaleOptions) error {
-	return run(ctx, o.Common, 0, func(ctx context.Context, s *stack, c *core) error {
+	return run(ctx, o.Common, coreConfig{readTimeout: scaleReadTimeout}, func(ctx context.Context, s *stack, c *core) error {
 		if o.Target == "goroutines" {
 			if err := c.routeAuthorities(s, o.Authorities); err != nil {
 				return err
