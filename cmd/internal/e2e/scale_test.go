@@ -3,10 +3,15 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/forms/sample"
 )
 
 // A decision is a line of springtide scale -o json.
@@ -64,16 +69,12 @@ func TestWorkersComeFromZeroAndGoBackToZero(t *testing.T) {
 		firm := sampleFirm(t, 4*size(), false)
 		o := newOffice(t, c.tenant)
 		began := time.Now()
-		accepted := make(chan time.Duration, 1)
-		go func() {
-			awaitFiled(t, c.simURL, 1)
-			accepted <- time.Since(began)
-		}()
 		if err := o.file(t.Context(), d, firm.Returns, 10); err != nil {
 			t.Fatal(err)
 		}
 		sent := time.Since(began)
-		first := <-accepted
+		awaitFiled(t, c.simURL, 1)
+		first := firstFiled(readBook(t, c.simURL)).Sub(began)
 		explain := run(t, nil, "scale", "explain", "--redis", c.redis)
 		if explain.code != 0 || !regexp.MustCompile(`(?m)^submit: .*\d+ consumers? (wanted|stay): .*\.`).MatchString(explain.out) {
 			t.Errorf("explain: %+v", explain)
@@ -100,6 +101,15 @@ func TestWorkersComeFromZeroAndGoBackToZero(t *testing.T) {
 	})
 }
 
+func firstFiled(book []entry) (first time.Time) {
+	for _, e := range book {
+		if e.Outcome == "filed" && (first.IsZero() || e.At.Before(first)) {
+			first = e.At
+		}
+	}
+	return first
+}
+
 func mostWanted(all []decision) (most int) {
 	for _, d := range all {
 		most = max(most, d.Wanted)
@@ -124,4 +134,106 @@ func logDecisions(t *testing.T, scaler *process, group string, began time.Time) 
 	}
 	last := all[len(all)-1]
 	t.Logf("%s: %d actions, %.0f worker-seconds\n%s", group, last.Actions, last.WorkerSeconds, b.String())
+}
+
+// A bureau that does not answer and one that takes its quota and no more have one
+// thing in common: more workers do not help. So none come, and afterwards what
+// piled up goes out at the quota.
+func TestAnOutageScalesNothingUpAndDrainsAtTheQuota(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s servers) {
+		const (
+			quota   = 15.0
+			batches = 120 // of six each, four times a second: 24 a second for as long as the outage lasts
+		)
+		c := startCluster(t, s, tenantOfThisRun(), "--latency", "50ms")
+		d, validate, project := c.serve(), c.work("validate"), c.work("project")
+		scaler := c.start(append([]string{
+			"scale", "--target", "processes", "--group", "submit", "--max", "6", "--slots", "64", "--start-up", "2s", "-o", "json",
+		}, c.bureaus(fmt.Sprintf("&quota=%v/s", quota))...)...)
+		scaler.await("scaler is ready")
+		faults(t, c.simURL, `{"faults":[{"kind":"reset-before","match":{"operation":"submit"}},{"kind":"reset-before","match":{"operation":"query"}}]}`)
+		firm := chineseOnly(sampleFirm(t, 12*batches, false), 6*batches)
+		o := newOffice(t, c.tenant)
+		ticker := time.NewTicker(250 * time.Millisecond)
+		defer ticker.Stop()
+		for batch := range slices.Chunk(firm, 6) {
+			if err := o.fileBatch(t.Context(), d, batch); err != nil {
+				t.Fatal(err)
+			}
+			<-ticker.C // the arrivals of a season, as they come
+		}
+		faults(t, c.simURL, `{"faults":[]}`)
+		t.Logf("the bureau answers again, %d of %d filed", filed(readBook(t, c.simURL)), len(firm))
+		o.finish(t.Context(), d)
+		o.judgeBook(c.simURL)
+		if most := mostWanted(decisions(t, scaler, "submit")); most != 1 {
+			t.Errorf("%d workers were wanted, want one that looks whether the bureau is back", most)
+		}
+		rate, most := paceOf(readBook(t, c.simURL), quota)
+		t.Logf("drained at %.2f/s, the quota is %v/s; at most %d within ten seconds", rate, quota, most)
+		if !full() {
+			t.Log("the pace is judged with SPRINGTIDE_E2E_FULL=1, on a machine that has nothing else to do")
+		} else if rate < 0.95*quota || rate > 1.05*quota {
+			t.Errorf("drained at %.2f/s, want the quota of %v/s within 5 %%", rate, quota)
+		}
+		if limit := int(11*quota) + 1; most > limit { // ten seconds of it, and the one second that may come at once
+			t.Errorf("%d filings within ten seconds, the quota allows %d", most, limit)
+		}
+		logDecisions(t, scaler, "submit", time.Now())
+		endAll(t, []*process{scaler, validate, project})
+	})
+}
+
+// chineseOnly are n returns for one authority, so that one quota bounds all.
+func chineseOnly(firm *sample.Firm, n int) []*springtidev1.Return {
+	var out []*springtidev1.Return
+	for _, r := range firm.Returns {
+		if r.GetAuthority() != hmrc && len(out) < n {
+			r.Authority = "cn.11"
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// faults switches the faults of the simulated authority.
+func faults(t *testing.T, url, script string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url+"/faults", strings.NewReader(script))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode/100 != 2 {
+		t.Fatalf("faults: %s", resp.Status)
+	}
+}
+
+// paceOf is the rate at which the middle half of a book was filed, and the most
+// filings within ten seconds.
+func paceOf(book []entry, quota float64) (rate float64, most int) {
+	var at []time.Time
+	for _, e := range book {
+		if e.Outcome == "filed" {
+			at = append(at, e.At)
+		}
+	}
+	slices.SortFunc(at, time.Time.Compare)
+	for i, j := 0, 0; j < len(at); j++ {
+		for at[j].Sub(at[i]) > 10*time.Second {
+			i++
+		}
+		most = max(most, j-i+1)
+	}
+	from, to := len(at)/4, len(at)*3/4
+	if to-from < int(quota) {
+		return 0, most
+	}
+	return float64(to-from) / at[to].Sub(at[from]).Seconds(), most
 }
