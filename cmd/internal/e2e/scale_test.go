@@ -158,7 +158,7 @@ func TestAnOutageScalesNothingUpAndDrainsAtTheQuota(t *testing.T) {
 		ticker := time.NewTicker(250 * time.Millisecond)
 		defer ticker.Stop()
 		for batch := range slices.Chunk(firm, 6) {
-			if err := o.fileBatch(t.Context(), d, batch); err != nil {
+			if err := o.fileBatch(d.as(t.Context()), d, batch); err != nil {
 				t.Fatal(err)
 			}
 			<-ticker.C // the arrivals of a season, as they come
