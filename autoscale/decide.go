@@ -215,7 +215,7 @@ func (d *decider) low() need {
 
 func (d *decider) decide() Decision {
 	floor := d.floor
-	if d.idle() && d.probe {
+	if d.idle() && (d.probe || d.m.Unsettled > 0) {
 		floor = max(floor, min(1, d.cap))
 	}
 	current := min(max(d.m.Wanted, 0), d.cap)

@@ -32,6 +32,9 @@ func (d *decider) words(n need, down string) string {
 		}
 		return "nothing waits and nothing is expected soon"
 	case ByFloor:
+		if d.m.Unsettled > 0 && d.floor == 0 {
+			return fmt.Sprintf("%d filings were sent and wait for their outcome, and one is enough to look", d.m.Unsettled)
+		}
 		if d.probe && d.floor == 0 {
 			return fmt.Sprintf("authority %s does not answer, and one is enough to see when it does", d.shut)
 		}

@@ -121,9 +121,9 @@ func TestWhatWasReadIsCountedByItsWorkerAndTheRestByTheLog(t *testing.T) {
 		{Partition: 0, Read: 90, Unfinished: 5},   // 10 not read, 5 in work
 		{Partition: 1, Read: -1},                  // nothing read yet: 90 not committed
 		{Partition: 2, Read: 100, Unfinished: 30}, // the commit is far behind what is finished
-	}, Stopped: []int{3}}) // a person has to look: not counted
+	}, Stopped: []int{3}, Unsettled: 2}) // a person has to look: not counted
 	m := measurer{group: "submit", topic: "t", log: s, view: s}
-	if got := m.look(t.Context(), second(0)); got.Backlog != 15+90+30 || got.Ready != 1 || got.stopped != 1 || got.Problem != "" {
+	if got := m.look(t.Context(), second(0)); got.Backlog != 15+90+30 || got.Ready != 1 || got.stopped != 1 || got.Unsettled != 2 || got.Problem != "" {
 		t.Fatalf("%+v", got)
 	}
 }

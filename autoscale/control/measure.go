@@ -170,6 +170,7 @@ func (m *measurer) learn(out *seen, reports map[string]Report) {
 		}
 		next[name] = last{r.Busy, r.Finished, by}
 		out.OldestAge = max(out.OldestAge, r.Oldest)
+		out.Unsettled += max(0, r.Unsettled)
 		out.slots = max(out.slots, r.Slots)
 		if r.HandOver > 0 {
 			out.Rebalance += r.HandOver

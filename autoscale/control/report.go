@@ -25,6 +25,9 @@ type Report struct {
 	Partitions []Progress `json:"partitions,omitempty"`
 	// Stopped partitions wait for a person: more workers would not help them.
 	Stopped []int `json:"stopped,omitempty"`
+	// Unsettled filings were sent, and their outcome is not known yet. The worker
+	// measures how long they have waited; another one would begin anew.
+	Unsettled int `json:"unsettled,omitempty"`
 	// Authorities as this worker sees them.
 	Authorities []Authority `json:"authorities,omitempty"`
 }
@@ -87,12 +90,12 @@ const published = "scale"
 type Status struct {
 	// At is when it was decided, by the scaler's clock.
 	At      time.Time `json:"at"`
-	Group   string `json:"group"`
-	Wanted  int    `json:"wanted"`
-	Ready   int    `json:"ready"`
-	Running int    `json:"running"`
-	Bound   string `json:"bound"`
-	Reason  string `json:"reason"`
+	Group   string    `json:"group"`
+	Wanted  int       `json:"wanted"`
+	Ready   int       `json:"ready"`
+	Running int       `json:"running"`
+	Bound   string    `json:"bound"`
+	Reason  string    `json:"reason"`
 	// Arrivals and Completions per second, Backlog in filings.
 	Arrivals    float64 `json:"arrivals"`
 	Completions float64 `json:"completions"`

@@ -317,4 +317,3 @@ func longestGap(all []finish, from, to time.Time) (gap time.Duration) {
 	}
 	return max(gap, to.Sub(last))
 }
-

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -10,6 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"springtide/proto/externalscaler"
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/forms/sample"
 )
@@ -236,4 +241,57 @@ func paceOf(book []entry, quota float64) (rate float64, most int) {
 		return 0, most
 	}
 	return float64(to-from) / at[to].Sub(at[from]).Seconds(), most
+}
+
+// The same inside one process, as one would try it out.
+func TestGoroutinesComeFromZeroAndGoBackToZero(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, startServers(t), tenantOfThisRun(), "--latency", "20ms")
+	d, project := c.serve(), c.work("project")
+	scaler := c.start(append([]string{"scale", "--target", "goroutines", "--max", "3", "-o", "json"}, c.bureaus("")...)...)
+	scaler.await("scaler is ready")
+	firm := sampleFirm(t, size(), true)
+	o := newOffice(t, c.tenant)
+	if err := o.file(t.Context(), d, firm.Returns, 50); err != nil {
+		t.Fatal(err)
+	}
+	o.finish(t.Context(), d)
+	o.judge(t.Context(), d, firm)
+	o.judgeBook(c.simURL)
+	for _, group := range []string{"validate", "submit"} {
+		eventually(t, group+" goes back to nothing", func() bool {
+			all := decisions(t, scaler, group)
+			return len(all) > 1 && all[len(all)-1].Wanted == 0
+		})
+	}
+	endAll(t, []*process{scaler, project})
+}
+
+// KEDA is told that workers are wanted as soon as somebody clicks.
+func TestKEDAIsToldThatWorkersAreWanted(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, startServers(t), tenantOfThisRun())
+	d := c.serve()
+	scaler := c.start("scale", "--target", "keda", "--listen", "127.0.0.1:0", "--group", "validate")
+	conn, err := grpc.NewClient(scaler.await(`scaler answers KEDA.* listen=(\S+)`)[1], grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	stream, err := externalscaler.NewExternalScalerClient(conn).StreamIsActive(ctx, &externalscaler.ScaledObjectRef{ScalerMetadata: map[string]string{"group": "validate"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, err := stream.Recv(); err != nil || first.GetResult() {
+		t.Fatalf("before the first click: %v, %v", first, err)
+	}
+	if err := newOffice(t, c.tenant).file(ctx, d, sampleFirm(t, 1, false).Returns, 1); err != nil {
+		t.Fatal(err)
+	}
+	if pushed, err := stream.Recv(); err != nil || !pushed.GetResult() {
+		t.Fatalf("after a click: %v, %v", pushed, err)
+	}
+	endAll(t, []*process{scaler})
 }

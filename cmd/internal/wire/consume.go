@@ -113,6 +113,7 @@ func (c *core) submitPartition(
 	if err := c.caughtUp(working, replica, a.Partition()); err != nil {
 		return cause(working, err)
 	}
+	defer r.opens(a.Partition(), replica.Unsettled)()
 	handler := submit.New(submit.Config{
 		Partition: a.Partition(), Replica: replica, Log: c.events, Fresh: a.Live, Clock: ledger.BootClock, Logger: c.log,
 		Authority: func(code string) (submit.Authority, error) {

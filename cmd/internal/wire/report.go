@@ -33,14 +33,15 @@ type reporter struct {
 	mu       sync.Mutex
 	stopped  map[int]bool
 	handOver time.Duration
-	visits   map[string]uint64 // by authority: handler calls that were not held
-	held     map[string]int    // by authority: filings that wait in memory
+	visits   map[string]uint64  // by authority: handler calls that were not held
+	held     map[string]int     // by authority: filings that wait in memory
+	open     map[int]func() int // by partition: filings whose outcome is not known yet
 }
 
 func newReporter(engine *worker.Engine, slots int) *reporter {
 	return &reporter{
 		member: rand.Text(), engine: engine, slots: slots,
-		stopped: make(map[int]bool), visits: make(map[string]uint64), held: make(map[string]int),
+		stopped: make(map[int]bool), visits: make(map[string]uint64), held: make(map[string]int), open: make(map[int]func() int),
 	}
 }
 
@@ -78,6 +79,18 @@ func (r *reporter) set(partition int, stopped bool) {
 	}
 }
 
+// opens notes who counts the filings of a partition whose outcome is not known yet, until closed.
+func (r *reporter) opens(partition int, count func() int) (closed func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open[partition] = count
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.open, partition)
+	}
+}
+
 // visited notes that a filing for an authority is looked at.
 func (r *reporter) visited(code string) {
 	r.mu.Lock()
@@ -102,6 +115,9 @@ func (r *reporter) report() control.Report {
 		out.Stopped = append(out.Stopped, p)
 	}
 	slices.Sort(out.Stopped)
+	for _, open := range r.open {
+		out.Unsettled += open()
+	}
 	if r.guards == nil {
 		return out
 	}
