@@ -94,6 +94,8 @@ func (c Config) Validate() error {
 type Measurements struct {
 	// At is when they were taken; Now is when the decision is made. They may come from different machines.
 	At, Now time.Time
+	// Problem says why they are missing or cannot be trusted; empty: they can.
+	Problem string
 	// Arrivals and Completions per second, in filings.
 	Arrivals, Completions float64
 	// Backlog is the filings not finished: waiting or in work; without parked and dead ones.
@@ -106,6 +108,9 @@ type Measurements struct {
 	Ready, Wanted int
 	// StartUp is how long a consumer takes from the decision to being ready; Rebalance how long the others pause then.
 	StartUp, Rebalance time.Duration
+	// Unsettled filings are parked until their outcome is known. A consumer measures
+	// how long they have waited, and the next one would begin anew: one stays for them.
+	Unsettled int
 	// Floor is a forecast's least count, 0: none. See Calendar and Curve.
 	Floor int
 	// Authorities split the load, where that is known; empty: one authority without bounds.

@@ -88,6 +88,8 @@ func (d *decider) untrusted() string {
 		}
 	}
 	switch age := m.Now.Sub(m.At); {
+	case m.Problem != "":
+		return m.Problem
 	case m.At.IsZero() || m.Now.IsZero():
 		return "measurements are missing"
 	case age > d.cfg.MaxAge:
@@ -213,7 +215,7 @@ func (d *decider) low() need {
 
 func (d *decider) decide() Decision {
 	floor := d.floor
-	if d.idle() && d.probe {
+	if d.idle() && (d.probe || d.m.Unsettled > 0) {
 		floor = max(floor, min(1, d.cap))
 	}
 	current := min(max(d.m.Wanted, 0), d.cap)

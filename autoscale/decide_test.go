@@ -266,6 +266,22 @@ func TestAuthoritiesBoundWhatIsWanted(t *testing.T) {
 	}
 }
 
+// A filing whose outcome is looked up is parked between two looks; a new consumer
+// would begin to wait anew and never come to an end.
+func TestOneStaysWhileAnOutcomeIsLookedUp(t *testing.T) {
+	t.Parallel()
+	g := newGroup(usual())
+	g.run(100, 300)
+	g.m.Unsettled = 2
+	if d := g.run(600, 0); d.Wanted != 1 || d.Bound != ByFloor || !strings.Contains(d.Reason, "2 filings were sent and wait for their outcome") {
+		t.Fatalf("%+v", d)
+	}
+	g.m.Unsettled = 0
+	if d := g.run(20, 0); d.Wanted != 0 {
+		t.Fatalf("%+v", d)
+	}
+}
+
 func TestFloorsAndCaps(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -13,7 +13,11 @@ func (d *decider) keep(b Bound, problem string) Decision {
 
 // because puts a need into words. down: a scale-down is being waited for, rate is how long, in seconds.
 func (d *decider) because(n need, down string) Decision {
-	return Decision{n.n, n.bound, fmt.Sprintf("%s wanted: %s.", consumers(n.n), d.words(n, down))}
+	text := d.words(n, down)
+	if late := d.m.Wanted - d.ready; late > 0 && d.overdue() && n.n > 0 {
+		text += fmt.Sprintf("; %d started %s ago and not ready yet", late, d.m.Now.Sub(d.s.waiting).Round(time.Second))
+	}
+	return Decision{n.n, n.bound, fmt.Sprintf("%s wanted: %s.", consumers(n.n), text)}
 }
 
 func (d *decider) words(n need, down string) string {
@@ -28,6 +32,9 @@ func (d *decider) words(n need, down string) string {
 		}
 		return "nothing waits and nothing is expected soon"
 	case ByFloor:
+		if d.m.Unsettled > 0 && d.floor == 0 {
+			return fmt.Sprintf("%d filings were sent and wait for their outcome, and one is enough to look", d.m.Unsettled)
+		}
 		if d.probe && d.floor == 0 {
 			return fmt.Sprintf("authority %s does not answer, and one is enough to see when it does", d.shut)
 		}

@@ -58,6 +58,21 @@ func TestReadBackWaitsForTheFold(t *testing.T) {
 			t.Errorf("%d filings, f2 %s", replica.Len(), replica.Case("f2").Phase)
 		}
 
+		if n := replica.Unsettled(); n != 1 {
+			t.Errorf("%d filings wait for a result, want 1", n)
+		}
+		result := ledger.NewEvent("f1", filing.Digest{1})
+		result.Event = &springtidev1.LedgerEvent_Accepted{Accepted: &springtidev1.Accepted{Attempt: 1}}
+		if offset, err = w.Append(ctx, "t1", result); err != nil {
+			t.Fatal(err)
+		}
+		if err := replica.Through(ctx, offset); err != nil {
+			t.Fatal(err)
+		}
+		if n := replica.Unsettled(); n != 0 {
+			t.Errorf("%d filings wait for a result, want none (%s)", n, replica.Case("f1").Phase)
+		}
+
 		short, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		if err := replica.Through(short, offset+1); !errors.Is(err, context.DeadlineExceeded) {

@@ -32,6 +32,7 @@ type Replica struct {
 
 	mu      sync.Mutex
 	cases   map[filing.ID]*filing.Case
+	waiting int       // cases whose claim has no result yet
 	next    int64     // offset of the next record to fold
 	logTime time.Time // newest log time seen
 	changed chan struct{}
@@ -98,6 +99,7 @@ func (r *Replica) fold(records []eventlog.Record) error {
 		if err != nil {
 			return fmt.Errorf("ledger partition %d: %w", rec.Partition, err)
 		}
+		r.waiting += waits(folded) - waits(*c)
 		*c = folded
 		r.cases[id] = c
 		r.next = rec.Offset + 1
@@ -139,6 +141,22 @@ func (r *Replica) Len() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.cases)
+}
+
+// Unsettled is the number of filings whose claim has no final result. How long
+// each has waited is known to this replica alone: another one would begin anew.
+func (r *Replica) Unsettled() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waiting
+}
+
+// waits is 1 for a case whose claim has no final result, and else 0.
+func waits(c filing.Case) int {
+	if c.Phase == filing.PhaseClaimed || c.Phase == filing.PhasePending {
+		return 1
+	}
+	return 0
 }
 
 // Through waits until the record at offset is folded: the read-back. It returns

@@ -42,6 +42,14 @@ func Waits(err error) bool {
 	return later || lineOf(err) != nil
 }
 
+// LineOf is the line that a handler's error sends its record to.
+func LineOf(err error) (name string, ok bool) {
+	if e := lineOf(err); e != nil {
+		return e.name, true
+	}
+	return "", false
+}
+
 func lineOf(err error) *inLineError {
 	var e *inLineError
 	errors.As(err, &e)

@@ -96,7 +96,7 @@ func (s *Server) await(r *http.Request, f *springtidev1.Filing, wait time.Durati
 	stream, err := s.filings.WatchFilings(ctx, &springtidev1.WatchFilingsRequest{FilingIds: []string{f.GetFilingId()}})
 	for err == nil {
 		var got *springtidev1.WatchFilingsResponse
-		if got, err = stream.Recv(); err == nil && etagOf(got.GetFiling()) != etagOf(f) {
+		if got, err = stream.Recv(); err == nil && got.GetFiling() != nil && etagOf(got.GetFiling()) != etagOf(f) {
 			return got.GetFiling(), nil
 		}
 	}

@@ -14,17 +14,6 @@ import (
 	"springtide/autoscale/simulate"
 )
 
-func (a *app) scaleCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "scale",
-		Short:   "How many consumers should run",
-		Long:    `Scale shows how the number of consumers follows the load.`,
-		Example: `  springtide scale simulate --trace spike`,
-	}
-	cmd.AddCommand(a.scaleSimulateCommand())
-	return parent(cmd)
-}
-
 // scaleFlags are the world of a simulation as typed.
 type scaleFlags struct {
 	traces      []string

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"springtide/autoscale/control"
 	"springtide/consumers/sweep"
 	"springtide/services/admission"
 	"springtide/services/keys"
@@ -32,6 +33,10 @@ type Deps struct {
 	Embedded func(ctx context.Context, o EmbeddedOptions) error
 	// Sweep compares the authorities' own lists with the ledger.
 	Sweep func(ctx context.Context, o SweepOptions) (sweep.Result, error)
+	// Scale runs an installation's scaler.
+	Scale func(ctx context.Context, o ScaleOptions) error
+	// ScaleExplain gives the scaler's current decisions.
+	ScaleExplain func(ctx context.Context, o ScaleOptions) ([]control.Status, error)
 	// Doctor looks at the installation; an error means it could not look at all.
 	Doctor func(ctx context.Context, o DoctorOptions) ([]Finding, error)
 	// Keys opens the API keys of an installation, calls use and closes them again.

@@ -12,6 +12,8 @@ const (
 	HTTP = "127.0.0.1:7080"
 	// Admin serves health, metrics and profiles of a process.
 	Admin = "127.0.0.1:7090"
+	// KEDA is where the scaler answers KEDA.
+	KEDA = "127.0.0.1:7110"
 	// Sim is where the simulated authority listens.
 	Sim = "127.0.0.1:7100"
 )

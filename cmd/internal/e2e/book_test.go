@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"testing"
+	"time"
 
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/filing"
@@ -13,14 +14,15 @@ import (
 
 // An entry is a line of the authority's book, as GET /book shows it.
 type entry struct {
-	Seq       int64  `json:"seq"`
-	Authority string `json:"authority"`
-	Taxpayer  string `json:"taxpayer"`
-	Form      string `json:"form"`
-	Period    string `json:"period"`
-	Ref       string `json:"ref"`
-	Digest    string `json:"digest"`
-	Outcome   string `json:"outcome"`
+	Seq       int64     `json:"seq"`
+	Authority string    `json:"authority"`
+	Taxpayer  string    `json:"taxpayer"`
+	Form      string    `json:"form"`
+	Period    string    `json:"period"`
+	Ref       string    `json:"ref"`
+	Digest    string    `json:"digest"`
+	Outcome   string    `json:"outcome"`
+	At        time.Time `json:"at"`
 }
 
 const hmrc = "gb.hmrc"

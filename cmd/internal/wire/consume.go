@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"springtide/autoscale/control"
 	"springtide/consumers/deadletter"
 	"springtide/consumers/delay"
 	"springtide/consumers/ledger"
@@ -44,33 +45,44 @@ func groupConfig(group string, topics []string) eventlog.GroupConfig {
 	return eventlog.GroupConfig{Group: group, Topics: topics, RebalanceTimeout: 20 * time.Second}
 }
 
-// withEngine lends an engine to a consumer for as long as it runs.
-func (c *core) withEngine(group string, slots int, consume func(*worker.Engine) error) error {
+// withEngine lends an engine to a consumer for as long as it runs, and reports on it.
+func (c *core) withEngine(ctx context.Context, group string, slots int, consume func(*worker.Engine, *reporter) error) error {
 	engine, err := worker.New(worker.Config{Group: group, Slots: slots}, worker.Deps{Logger: c.log, Registerer: c.registry})
 	if err != nil {
 		return err
 	}
-	err = consume(engine)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // every partition has returned by now
+	r := newReporter(engine, slots)
+	telling, stop := context.WithCancel(context.WithoutCancel(ctx)) // to the end of the drain: its filings are not finished before
+	var teller sync.WaitGroup
+	teller.Go(func() { control.Tell(telling, c.view, group, r.member, reportEvery, r.report) })
+	err = consume(engine, r)
+	stop()
+	teller.Wait()
+	closing, cancel := context.WithTimeout(context.Background(), time.Second) // every partition has returned by now
 	defer cancel()
-	return errors.Join(err, engine.Close(ctx))
+	return errors.Join(err, engine.Close(closing))
 }
 
 // validate runs the validate stage until ctx ends.
 func (c *core) validate(ctx context.Context, slots int) error {
-	return c.withEngine(validate.Group, orDefault(slots, defaultValidateSlots), func(engine *worker.Engine) error {
+	return c.withEngine(ctx, validate.Group, orDefault(slots, defaultValidateSlots), func(engine *worker.Engine, r *reporter) error {
 		return c.join(ctx, validate.Group, []string{eventlog.TopicSubmitted}, func(ctx context.Context, a *eventlog.Assignment) error {
-			return engine.RunAssignment(ctx, c.events, a, eventlog.TopicSubmitted,
-				c.guarded(validate.Group, a, validate.New(c.forms, c.events, a.Partition())))
+			return r.run(a.Partition(), func(begin func(worker.Handler) worker.Handler) error {
+				return engine.RunAssignment(ctx, c.events, a, eventlog.TopicSubmitted,
+					begin(c.guarded(validate.Group, a, validate.New(c.forms, c.events, a.Partition()))))
+			})
 		})
 	})
 }
 
 // submit runs the submit stage until ctx ends.
 func (c *core) submit(ctx context.Context, slots int) error {
-	return c.withEngine(submit.Group, orDefault(slots, defaultSubmitSlots), func(engine *worker.Engine) error {
+	return c.withEngine(ctx, submit.Group, orDefault(slots, defaultSubmitSlots), func(engine *worker.Engine, r *reporter) error {
+		r.guards = c.router.Guards
 		return c.join(ctx, submit.Group, []string{eventlog.TopicValidated}, func(ctx context.Context, a *eventlog.Assignment) error {
-			return c.submitPartition(ctx, engine, a)
+			return r.run(a.Partition(), func(begin func(worker.Handler) worker.Handler) error {
+				return c.submitPartition(ctx, engine, a, r, begin)
+			})
 		})
 	})
 }
@@ -82,7 +94,9 @@ func (c *core) guarded(stage string, a *eventlog.Assignment, h worker.Handler) w
 
 // submitPartition folds the ledger of a partition first, then works on its commands.
 // The replica outlives ctx: what was sent when the drain began must still be read back.
-func (c *core) submitPartition(ctx context.Context, engine *worker.Engine, a *eventlog.Assignment) error {
+func (c *core) submitPartition(
+	ctx context.Context, engine *worker.Engine, a *eventlog.Assignment, r *reporter, begin func(worker.Handler) worker.Handler,
+) error {
 	replica := ledger.NewReplica(ledger.BootClock)
 	working, stopWorking := context.WithCancelCause(ctx)
 	defer stopWorking(nil)
@@ -99,11 +113,19 @@ func (c *core) submitPartition(ctx context.Context, engine *worker.Engine, a *ev
 	if err := c.caughtUp(working, replica, a.Partition()); err != nil {
 		return cause(working, err)
 	}
+	defer r.opens(a.Partition(), replica.Unsettled)()
 	handler := submit.New(submit.Config{
 		Partition: a.Partition(), Replica: replica, Log: c.events, Fresh: a.Live, Clock: ledger.BootClock, Logger: c.log,
-		Authority: func(code string) (submit.Authority, error) { return c.router.Guard(code) },
+		Authority: func(code string) (submit.Authority, error) {
+			guard, err := c.router.Guard(code)
+			if err != nil {
+				return nil, err
+			}
+			r.visited(guard.Code())
+			return guard, nil
+		},
 	})
-	err := engine.RunAssignment(working, c.events, a, eventlog.TopicValidated, c.guarded(submit.Group, a, handler))
+	err := engine.RunAssignment(working, c.events, a, eventlog.TopicValidated, begin(c.guarded(submit.Group, a, handler)))
 	return cause(working, err)
 }
 

@@ -20,7 +20,7 @@ import (
 
 // Serve runs a front door until ctx ends.
 func Serve(ctx context.Context, o cli.ServeOptions) error {
-	return run(ctx, o.Common, o.Partitions, func(ctx context.Context, s *stack, c *core) error {
+	return run(ctx, o.Common, coreConfig{partitions: o.Partitions}, func(ctx context.Context, s *stack, c *core) error {
 		store, err := c.openKeys(ctx, s, o.Common)
 		if err != nil {
 			return err
@@ -32,7 +32,7 @@ func Serve(ctx context.Context, o cli.ServeOptions) error {
 
 // Work runs consumer stages until ctx ends.
 func Work(ctx context.Context, o cli.WorkOptions) error {
-	return run(ctx, o.Common, o.Partitions, func(ctx context.Context, s *stack, c *core) error {
+	return run(ctx, o.Common, coreConfig{partitions: o.Partitions}, func(ctx context.Context, s *stack, c *core) error {
 		if slices.Contains(o.Roles, "submit") {
 			if err := c.routeAuthorities(s, o.Authorities); err != nil {
 				return err
@@ -44,14 +44,14 @@ func Work(ctx context.Context, o cli.WorkOptions) error {
 
 // run opens what every role needs, lets build start the role, and keeps it up
 // until ctx ends or a part fails.
-func run(ctx context.Context, o cli.Common, partitions int, build func(context.Context, *stack, *core) error) error {
+func run(ctx context.Context, o cli.Common, cfg coreConfig, build func(context.Context, *stack, *core) error) error {
 	s := newStack(o.Logger)
 	s.run(ctx, "memory", tuneGC)
 	tel, err := startAdmin(ctx, s, o)
 	if err != nil {
 		return s.finish(ctx, err)
 	}
-	c, err := openCore(ctx, s, o, coreConfig{partitions: partitions}, tel)
+	c, err := openCore(ctx, s, o, cfg, tel)
 	if err != nil {
 		return s.finish(ctx, err)
 	}

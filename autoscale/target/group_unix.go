@@ -1,0 +1,8 @@
+//go:build unix && !linux
+
+package target
+
+import "syscall"
+
+// ownGroup keeps the terminal's Ctrl-C away from a child.
+func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
