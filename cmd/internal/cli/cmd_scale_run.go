@@ -70,7 +70,7 @@ missing or old never scale down. Each change is one line on standard output.
 Run one scaler for an installation, and one work project beside it: the projector
 is not scaled, as it releases what is parked.`,
 		Example: `  springtide scale --kafka 127.0.0.1:9092 --redis 127.0.0.1:6379 --max 8 --authority cn=http://127.0.0.1:7100
-  springtide scale --target keda --listen :7110 --kafka K:9092 --redis R:6379 --max 64
+  springtide scale --as keda --listen :7110 --kafka K:9092 --redis R:6379 --max 64
   springtide scale explain --redis 127.0.0.1:6379`,
 		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -96,7 +96,7 @@ is not scaled, as it releases what is parked.`,
 }
 
 func (o *scaleRunFlags) register(f *pflag.FlagSet) {
-	f.Var(&choice{&o.Target, []string{"processes", "goroutines", "keda"}}, "target", "who runs the workers")
+	f.Var(&choice{&o.Target, []string{"processes", "goroutines", "keda"}}, "as", "who runs the workers")
 	f.StringSliceVar(&o.Groups, "group", ScaleGroups(), "`stages` that are scaled")
 	f.IntVar(&o.Scale.Min, "min", 0, "fewest workers of a stage")
 	f.IntVar(&o.Scale.Max, "max", 0, "most workers of a stage (0: as many as there are partitions)")

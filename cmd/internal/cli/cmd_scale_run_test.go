@@ -20,7 +20,7 @@ func TestScalePassesOnWhatIsAskedForAndPrintsDecisions(t *testing.T) {
 		o.Told(control.Status{Group: "submit", Wanted: 3, Bound: "arrivals", Reason: "3 consumers wanted: many."})
 		return nil
 	}}}
-	out := p.run(t.Context(), "scale", "--kafka", "k:1", "--redis", "r:1", "--target", "keda", "--group", "submit", "--min", "1", "--max", "9",
+	out := p.run(t.Context(), "scale", "--kafka", "k:1", "--redis", "r:1", "--as", "keda", "--group", "submit", "--min", "1", "--max", "9",
 		"--slots", "32", "--objective", "30s", "--start-up", "7s", "--prewarm", "4", "--curve", curve, "--listen", ":7110", "-o", "json")
 	if out.code != ExitOK || out.err != "" {
 		t.Fatalf("%+v", out)
@@ -46,7 +46,7 @@ func TestScaleNamesWhatIsWrong(t *testing.T) {
 		"scale explain":                    "needs --redis",
 		servers + "--min 5 --max 2":        "minimum 5 is above maximum 2",
 		servers + "--min -1":               "must not be negative",
-		servers + "--target pods":          "processes, goroutines or keda",
+		servers + "--as pods":          "processes, goroutines or keda",
 		servers + "--group project":        `--group "project": must be of validate, submit`,
 		servers + "--objective 1ms":        "objective 1ms",
 		servers + "--prewarm -1":           "--prewarm -1",

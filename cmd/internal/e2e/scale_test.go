@@ -63,7 +63,7 @@ func TestWorkersComeFromZeroAndGoBackToZero(t *testing.T) {
 		c := startCluster(t, s, tenantOfThisRun(), "--latency", "200ms")
 		d, project := c.serve(), c.work("project")
 		scaler := c.start(append([]string{
-			"scale", "--target", "processes", "--max", "5", "--slots", "4", "--objective", "20s", "--start-up", "2s", "-o", "json",
+			"scale", "--as", "processes", "--max", "5", "--slots", "4", "--objective", "20s", "--start-up", "2s", "-o", "json",
 		}, c.bureaus("")...)...)
 		for _, group := range []string{"validate", "submit"} {
 			eventually(t, group+" is at nothing", func() bool {
@@ -154,7 +154,7 @@ func TestAnOutageScalesNothingUpAndDrainsAtTheQuota(t *testing.T) {
 		c := startCluster(t, s, tenantOfThisRun(), "--latency", "50ms")
 		d, validate, project := c.serve(), c.work("validate"), c.work("project")
 		scaler := c.start(append([]string{
-			"scale", "--target", "processes", "--group", "submit", "--max", "6", "--slots", "64", "--start-up", "2s", "-o", "json",
+			"scale", "--as", "processes", "--group", "submit", "--max", "6", "--slots", "64", "--start-up", "2s", "-o", "json",
 		}, c.bureaus(fmt.Sprintf("&quota=%v/s", quota))...)...)
 		scaler.await("scaler is ready")
 		faults(t, c.simURL, `{"faults":[{"kind":"reset-before","match":{"operation":"submit"}},{"kind":"reset-before","match":{"operation":"query"}}]}`)
@@ -248,7 +248,7 @@ func TestGoroutinesComeFromZeroAndGoBackToZero(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, startServers(t), tenantOfThisRun(), "--latency", "20ms")
 	d, project := c.serve(), c.work("project")
-	scaler := c.start(append([]string{"scale", "--target", "goroutines", "--max", "3", "-o", "json"}, c.bureaus("")...)...)
+	scaler := c.start(append([]string{"scale", "--as", "goroutines", "--max", "3", "-o", "json"}, c.bureaus("")...)...)
 	scaler.await("scaler is ready")
 	firm := sampleFirm(t, size(), true)
 	o := newOffice(t, c.tenant)
@@ -272,7 +272,7 @@ func TestKEDAIsToldThatWorkersAreWanted(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, startServers(t), tenantOfThisRun())
 	d := c.serve()
-	scaler := c.start("scale", "--target", "keda", "--listen", "127.0.0.1:0", "--group", "validate")
+	scaler := c.start("scale", "--as", "keda", "--listen", "127.0.0.1:0", "--group", "validate")
 	conn, err := grpc.NewClient(scaler.await(`scaler answers KEDA.* listen=(\S+)`)[1], grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
