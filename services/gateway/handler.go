@@ -21,6 +21,9 @@ func (s *Server) handler() (http.Handler, error) {
 	mux.Handle("/v1/", s.api)
 	mux.HandleFunc("GET /v1/filings/{filing_id}", s.poll)
 	mux.HandleFunc("GET /v1/events", s.events)
+	mux.HandleFunc(importPattern, s.imports)
+	mux.HandleFunc("GET /v1/exports/filings.csv", s.exportFilings)
+	mux.HandleFunc("GET /v1/exports/drafts.csv", s.exportDrafts)
 	mux.HandleFunc("POST /v1/session", s.createSession)
 	mux.HandleFunc("GET /v1/session", s.getSession)
 	mux.HandleFunc("DELETE /v1/session", s.deleteSession)
@@ -56,9 +59,9 @@ func (s *Server) nothing(w http.ResponseWriter, r *http.Request) {
 // worthZipping is the length from which compression saves more than it costs: one packet.
 const worthZipping = 1400
 
-// bodyBounds are the bounds of mounts that have their own, by pattern.
+// bodyBounds are the bounds of what has its own, by pattern.
 func bodyBounds(mounts []Mount) map[string]int64 {
-	own := make(map[string]int64)
+	own := map[string]int64{importPattern: maxImport}
 	for _, m := range mounts {
 		if m.MaxBody > 0 {
 			own[m.Pattern] = m.MaxBody

@@ -16,6 +16,8 @@ import (
 	"springtide/cmd/internal/cli"
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/filing"
+	"springtide/services/forms/sample"
+	"springtide/services/returns"
 )
 
 // A browser or an app: it speaks HTTP to a site.
@@ -258,6 +260,84 @@ func TestASessionStandsForItsKey(t *testing.T) {
 	}
 	resp, text = c.call("GET", "/v1/filings", "", "Cookie", "springtide_session=forged")
 	refused(t, resp, text, 401, "KEY_MISSING")
+}
+
+// importAnswer is what an import says.
+type importAnswer struct {
+	Rows []struct {
+		Row        string `json:"row"`
+		OK         bool   `json:"ok"`
+		FilingID   string `json:"filing_id"`
+		Violations []struct {
+			Rule string `json:"rule"`
+		} `json:"violations"`
+		Problem string `json:"problem"`
+	} `json:"rows"`
+	Ready   int `json:"ready"`
+	Blocked int `json:"blocked"`
+}
+
+func TestAFileIsCheckedKeptExportedAndReadAgain(t *testing.T) {
+	_, c := startHTTPSite(t)
+	firm, err := sample.New(sample.Config{Seed: 9, Clients: 60, MistakesPerThousand: 200})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file strings.Builder
+	for _, r := range firm.Returns {
+		r.Taxpayer.Name = "=cmd|" + r.GetTaxpayer().GetName()
+		file.Write(returns.Marshal(r, ""))
+		file.WriteByte('\n')
+	}
+	file.WriteString(`{"form":"cn.vat.small","lines":{"1@sc":1.5}}` + "\n")
+	read := func(path, body string) (got importAnswer) {
+		t.Helper()
+		resp, text := c.call("POST", path, body)
+		if err := json.Unmarshal(text, &got); err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%d %s (%v)", resp.StatusCode, text, err)
+		}
+		return got
+	}
+	checked := read("/v1/imports", file.String())
+	if len(checked.Rows) != len(firm.Returns)+1 || checked.Ready == 0 || checked.Blocked < 2 || checked.Ready+checked.Blocked != len(checked.Rows) {
+		t.Fatalf("%d rows, %d ready, %d blocked", len(checked.Rows), checked.Ready, checked.Blocked)
+	}
+	for _, row := range checked.Rows {
+		if !row.OK && len(row.Violations) == 0 && row.Problem == "" {
+			t.Errorf("%s is blocked and nothing says why", row.Row)
+		}
+	}
+	drafts := func() int {
+		t.Helper()
+		var got struct {
+			Drafts []struct{} `json:"drafts"`
+		}
+		if resp, text := c.patient("GET", "/v1/drafts?page_size=500", ""); json.Unmarshal(text, &got) != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%d %s", resp.StatusCode, text)
+		}
+		return len(got.Drafts)
+	}
+	if n := drafts(); n != 0 {
+		t.Errorf("a check kept %d drafts", n)
+	}
+	if kept := read("/v1/imports?save=true", file.String()); kept.Ready != checked.Ready || drafts() != len(firm.Returns) {
+		t.Errorf("%d ready, want %d; %d drafts, want %d", kept.Ready, checked.Ready, drafts(), len(firm.Returns))
+	}
+	resp, exported := c.call("GET", "/v1/exports/drafts.csv", "")
+	if resp.StatusCode != http.StatusOK || bytes.Contains(exported, []byte(",=cmd|")) || !bytes.Contains(exported, []byte(",'=cmd|")) {
+		t.Errorf("%d: a name in the export is a formula", resp.StatusCode)
+	}
+	if again := read("/v1/imports", string(exported)); again.Ready != checked.Ready || len(again.Rows) != len(firm.Returns) {
+		t.Errorf("read again: %d rows, %d ready, want %d, %d", len(again.Rows), again.Ready, len(firm.Returns), checked.Ready)
+	}
+	resp, text := c.call("POST", "/v1/imports", "a,b\n1,2\n")
+	refused(t, resp, text, 400, "REQUEST_MALFORMED")
+	resp, text = c.call("POST", "/v1/imports", strings.Repeat("x", 33<<20))
+	refused(t, resp, text, 413, "BODY_TOO_LARGE")
+	resp, text = c.patient("GET", "/v1/exports/filings.csv", "")
+	if resp.StatusCode != http.StatusOK || !bytes.Contains(text, []byte("filing_id,taxpayer_id")) {
+		t.Errorf("%d %s", resp.StatusCode, text)
+	}
 }
 
 func TestTheOpenAPIDocumentNamesEveryRoute(t *testing.T) {

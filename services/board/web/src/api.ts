@@ -134,5 +134,5 @@ export const api = {
   },
 };
 
-export const exportPath = (kind: "filings.csv" | "filings.xlsx" | "drafts.csv", month: string) =>
+export const exportPath = (kind: "filings.csv" | "drafts.csv", month: string) =>
   `/v1/exports/${kind}` + query({ period_end_month: month });

@@ -230,7 +230,6 @@ function Toolbar() {
       <div class="actions">
         {offers.value.imports && files && <button type="button" class="btn" onClick={() => (dialog.value = "import")}><Icon name="upload" /><span class="label">{t("import")}</span></button>}
         <Menu label={t("export")} icon="download">
-          <a href={exportPath("filings.xlsx", month.value)} download>{t("export.xlsx")}</a>
           <a href={exportPath("filings.csv", month.value)} download>{t("export.csv")}</a>
           {offers.value.drafts && <a href={exportPath("drafts.csv", month.value)} download>{t("export.drafts")}</a>}
         </Menu>

@@ -64,7 +64,7 @@ export function ImportDialog({ onClose }: { onClose: () => void }) {
       )}
     >
       <p class="lead">{t("import.lead")}</p>
-      <input ref={input} id="import-file" class="sr-only" type="file" tabIndex={-1} aria-label={t("import.choose")} accept=".csv,.xlsx,.json,.jsonl,.ndjson,.txt" onChange={(e) => void look(e.currentTarget.files?.[0])} />
+      <input ref={input} id="import-file" class="sr-only" type="file" tabIndex={-1} aria-label={t("import.choose")} accept=".csv,.json,.jsonl,.ndjson,.txt" onChange={(e) => void look(e.currentTarget.files?.[0])} />
       {!answer && (
         <div
           class={`drop ${over ? "over" : ""}`}

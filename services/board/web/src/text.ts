@@ -63,7 +63,6 @@ export const texts = {
   "import": pair("导入", "Import"),
   "export": pair("导出", "Export"),
   "missing": pair("漏报检查", "Missing"),
-  "export.xlsx": pair("申报结果（Excel）", "Filings (Excel)"),
   "export.csv": pair("申报结果（CSV）", "Filings (CSV)"),
   "export.drafts": pair("待申报数据（CSV，可再次导入）", "Drafts (CSV, can be imported again)"),
 
