@@ -31,11 +31,13 @@ const (
 	throttledHold   = 250 * time.Millisecond
 )
 
+// InitialLimit is the concurrency a guard begins with: below it, it has learned to be careful.
+const InitialLimit = 128
+
 // The concurrency limit starts in the middle and moves a few times a second: a
 // burst is over in minutes, and with the usual second it would be spent on growing.
 // Only the authority's latency brings it below where it started; a quiet hour does not.
 const (
-	initialLimit = 128
 	limitFactor  = 5 // and above that it keeps so many times what is used
 	limitWindow  = 250 * time.Millisecond
 	limitSamples = 30
@@ -152,7 +154,7 @@ func newGuard(code string, conn Connector, cfg GuardConfig, tokens Tokens, m *me
 		OnStateChanged(func(e circuitbreaker.StateChangedEvent) { state.Set(float64(e.NewState)) }).
 		Build()
 	limit := m.limit.WithLabelValues(code)
-	initial := uint(min(initialLimit, cfg.MaxInFlight))
+	initial := uint(min(InitialLimit, cfg.MaxInFlight))
 	limit.Set(float64(initial))
 	g.limiter = adaptivelimiter.NewBuilder[Outcome]().
 		WithLimits(1, uint(cfg.MaxInFlight), initial).

@@ -15,6 +15,7 @@ import (
 	"springtide/consumers/submit"
 	"springtide/consumers/validate"
 	"springtide/consumers/worker"
+	"springtide/services/authority"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 )
@@ -45,13 +46,16 @@ func groupConfig(group string, topics []string) eventlog.GroupConfig {
 	return eventlog.GroupConfig{Group: group, Topics: topics, RebalanceTimeout: 20 * time.Second}
 }
 
-// withEngine lends an engine to a consumer for as long as it runs, and reports on it.
-func (c *core) withEngine(ctx context.Context, group string, slots int, consume func(*worker.Engine, *reporter) error) error {
+// withEngine lends an engine to a consumer for as long as it runs, and reports on it
+// and on the authorities it sends to; guards is nil for a stage that knows none.
+func (c *core) withEngine(
+	ctx context.Context, group string, slots int, guards func() []*authority.Guard, consume func(*worker.Engine, *reporter) error,
+) error {
 	engine, err := worker.New(worker.Config{Group: group, Slots: slots}, worker.Deps{Logger: c.log, Registerer: c.registry})
 	if err != nil {
 		return err
 	}
-	r := newReporter(engine, slots)
+	r := newReporter(engine, slots, guards)
 	telling, stop := context.WithCancel(context.WithoutCancel(ctx)) // to the end of the drain: its filings are not finished before
 	var teller sync.WaitGroup
 	teller.Go(func() { control.Tell(telling, c.view, group, r.member, reportEvery, r.report) })
@@ -65,7 +69,7 @@ func (c *core) withEngine(ctx context.Context, group string, slots int, consume 
 
 // validate runs the validate stage until ctx ends.
 func (c *core) validate(ctx context.Context, slots int) error {
-	return c.withEngine(ctx, validate.Group, orDefault(slots, defaultValidateSlots), func(engine *worker.Engine, r *reporter) error {
+	return c.withEngine(ctx, validate.Group, orDefault(slots, defaultValidateSlots), nil, func(engine *worker.Engine, r *reporter) error {
 		return c.join(ctx, validate.Group, []string{eventlog.TopicSubmitted}, func(ctx context.Context, a *eventlog.Assignment) error {
 			return r.run(a.Partition(), func(begin func(worker.Handler) worker.Handler) error {
 				return engine.RunAssignment(ctx, c.events, a, eventlog.TopicSubmitted,
@@ -77,8 +81,7 @@ func (c *core) validate(ctx context.Context, slots int) error {
 
 // submit runs the submit stage until ctx ends.
 func (c *core) submit(ctx context.Context, slots int) error {
-	return c.withEngine(ctx, submit.Group, orDefault(slots, defaultSubmitSlots), func(engine *worker.Engine, r *reporter) error {
-		r.guards = c.router.Guards
+	return c.withEngine(ctx, submit.Group, orDefault(slots, defaultSubmitSlots), c.router.Guards, func(engine *worker.Engine, r *reporter) error {
 		return c.join(ctx, submit.Group, []string{eventlog.TopicValidated}, func(ctx context.Context, a *eventlog.Assignment) error {
 			return r.run(a.Partition(), func(begin func(worker.Handler) worker.Handler) error {
 				return c.submitPartition(ctx, engine, a, r, begin)

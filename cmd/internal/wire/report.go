@@ -18,10 +18,6 @@ import (
 // reportEvery is how often a worker tells the scaler about itself.
 const reportEvery = time.Second
 
-// learnedLimit is the concurrency of an authority from which on its limiter has
-// not learned to be careful: every worker begins with it.
-const learnedLimit = 64
-
 // A reporter gathers what one worker tells the scaler. It is safe for concurrent use.
 type reporter struct {
 	member string
@@ -37,9 +33,9 @@ type reporter struct {
 	open     map[int]func() int // by partition: filings whose outcome is not known yet
 }
 
-func newReporter(engine *worker.Engine, slots int) *reporter {
+func newReporter(engine *worker.Engine, slots int, guards func() []*authority.Guard) *reporter {
 	return &reporter{
-		member: rand.Text(), engine: engine, slots: slots,
+		member: rand.Text(), engine: engine, slots: slots, guards: guards,
 		stopped: make(map[int]bool), visits: make(map[string]uint64), held: make(map[string]int), open: make(map[int]func() int),
 	}
 }
@@ -127,7 +123,7 @@ func (r *reporter) report() control.Report {
 			Open: s.Cause == authority.HeldBreaker,
 			Shut: s.Cause == authority.HeldPaused || s.Cause == authority.HeldClosed || s.Cause == authority.CauseMaintenance,
 		}
-		if s.Cause == authority.HeldConcurrency && s.Limit < learnedLimit {
+		if s.Cause == authority.HeldConcurrency && s.Limit < authority.InitialLimit {
 			a.Concurrency = s.Limit
 		}
 		if a.Finished > 0 || a.Held > 0 {
