@@ -46,7 +46,7 @@ func TestScaleNamesWhatIsWrong(t *testing.T) {
 		"scale explain":                    "needs --redis",
 		servers + "--min 5 --max 2":        "minimum 5 is above maximum 2",
 		servers + "--min -1":               "must not be negative",
-		servers + "--as pods":          "processes, goroutines or keda",
+		servers + "--as pods":              "processes, goroutines or keda",
 		servers + "--group project":        `--group "project": must be of validate, submit`,
 		servers + "--objective 1ms":        "objective 1ms",
 		servers + "--prewarm -1":           "--prewarm -1",
