@@ -101,7 +101,9 @@ func (k *KEDA) Run(ctx context.Context) error {
 	stopped := time.AfterFunc(kedaShutdown, server.Stop)
 	server.GracefulStop()
 	stopped.Stop()
-	<-served
+	if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("keda: %w", err)
+	}
 	return nil
 }
 
