@@ -13,7 +13,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	springtidev1 "springtide/proto/springtide/v1"
-	"springtide/services/crashpoint"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 )
@@ -64,12 +63,10 @@ func (s *Store) Save(ctx context.Context, e Edit) (*Draft, error) {
 	}
 	key := keyOf(id, rec.GetVersion())
 	defer s.expect(string(key))()
-	crashpoint.At("drafts/before-append")
 	offset, err := s.append(ctx, []eventlog.Record{{Key: key, Value: value, Tenant: e.Tenant}})
 	if err != nil {
 		return nil, err
 	}
-	crashpoint.At("drafts/after-append")
 	if err := s.await(ctx, offset+1); err != nil {
 		// It is in the log, but whether it was the first nobody knows yet.
 		return nil, &filing.Error{Reason: filing.ReasonOutcomeUnknown, RetryAfter: time.Second, Err: err}

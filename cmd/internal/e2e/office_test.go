@@ -270,7 +270,11 @@ func (o *office) judge(ctx context.Context, d *door, firm *sample.Firm) {
 
 func (o *office) judgeReceipt(ctx context.Context, d *door, f *springtidev1.Filing, r *springtidev1.Return) {
 	id := filing.ID(f.GetFilingId())
-	resp, err := d.GetReceipt(d.as(ctx), &springtidev1.GetReceiptRequest{FilingId: string(id)})
+	var resp *springtidev1.GetReceiptResponse
+	err := status.Error(codes.Unavailable, "not asked yet")
+	for begin := time.Now(); status.Code(err) == codes.Unavailable && time.Since(begin) < patience; {
+		resp, err = d.GetReceipt(d.as(ctx), &springtidev1.GetReceiptRequest{FilingId: string(id)}) // the view may be busy: ask again, as is asked for
+	}
 	if err != nil {
 		o.tb.Errorf("receipt of %s: %v", id, err)
 		return

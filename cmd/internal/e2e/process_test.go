@@ -258,6 +258,14 @@ func eventually(tb testing.TB, what string, done func() bool) {
 // full reports whether the long version of a test is wanted.
 func full() bool { return os.Getenv("SPRINGTIDE_E2E_FULL") == "1" }
 
+// atFullSize leaves a test out that takes minutes and the whole machine.
+func atFullSize(t *testing.T) {
+	t.Helper()
+	if !full() {
+		t.Skip("NOT RUN: takes minutes and the whole machine; set SPRINGTIDE_E2E_FULL=1")
+	}
+}
+
 // size is how many returns the larger tests file.
 func size() int {
 	switch {

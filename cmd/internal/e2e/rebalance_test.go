@@ -18,7 +18,7 @@ import (
 // whose partition moves may be claimed by both of its owners, and are sent by one.
 // How long nothing was filed is shown, and not judged: the machine has other things to do.
 func TestProcessesComeAndGoUnderLoad(t *testing.T) {
-	t.Parallel()
+	atFullSize(t)
 	onEach(t, func(t *testing.T, s servers) {
 		const (
 			perTick = 8   // every 100 ms

@@ -57,8 +57,9 @@ func (c *cluster) bureaus(more string) []string {
 
 // The whole fleet is at nothing, a burst comes, workers start, file all of it and
 // go again: the promise holds through every start and drain.
+//
+// It is not parallel: starting processes takes the processors that the others need.
 func TestWorkersComeFromZeroAndGoBackToZero(t *testing.T) {
-	t.Parallel()
 	onEach(t, func(t *testing.T, s servers) {
 		c := startCluster(t, s, tenantOfThisRun(), "--latency", "200ms")
 		d, project := c.serve(), c.work("project")
@@ -80,10 +81,11 @@ func TestWorkersComeFromZeroAndGoBackToZero(t *testing.T) {
 		sent := time.Since(began)
 		awaitFiled(t, c.simURL, 1)
 		first := firstFiled(readBook(t, c.simURL)).Sub(began)
-		explain := run(t, nil, "scale", "explain", "--redis", c.redis)
-		if explain.code != 0 || !regexp.MustCompile(`(?m)^submit: .*\d+ consumers? (wanted|stay): .*\.`).MatchString(explain.out) {
-			t.Errorf("explain: %+v", explain)
-		}
+		var explain result
+		eventually(t, "scale explain explains", func() bool {
+			explain = run(t, nil, "scale", "explain", "--redis", c.redis)
+			return explain.code == 0 && regexp.MustCompile(`(?m)^submit: .*\d+ consumers? (wanted|stay): .*\.`).MatchString(explain.out)
+		})
 		o.finish(t.Context(), d)
 		drained := time.Since(began)
 		o.judge(t.Context(), d, firm)
@@ -145,7 +147,7 @@ func logDecisions(t *testing.T, scaler *process, group string, began time.Time) 
 // thing in common: more workers do not help. So none come, and afterwards what
 // piled up goes out at the quota.
 func TestAnOutageScalesNothingUpAndDrainsAtTheQuota(t *testing.T) {
-	t.Parallel()
+	atFullSize(t)
 	onEach(t, func(t *testing.T, s servers) {
 		const (
 			quota   = 15.0
