@@ -111,8 +111,9 @@ type Guard struct {
 	code    string
 	conn    Connector
 	cfg     GuardConfig
-	tokens  Tokens // nil: no quota
-	local   *Bucket
+	tokens  Tokens  // nil: no other process shares the quota
+	own     *Bucket // the whole quota, which this process alone may not exceed either; nil: no quota
+	local   *Bucket // this process's part of it while the shared bucket fails
 	breaker circuitbreaker.CircuitBreaker[Outcome]
 	limiter adaptivelimiter.AdaptiveLimiter[Outcome]
 	metrics *metrics
@@ -139,10 +140,11 @@ func newGuard(code string, conn Connector, cfg GuardConfig, tokens Tokens, m *me
 		if err != nil {
 			return nil, fmt.Errorf("authority %s: %w", code, err)
 		}
-		g.local, g.tokens = local, tokens
-		if tokens == nil {
-			g.tokens = local
+		own, err := NewBucket(cfg.Quota, cfg.Burst)
+		if err != nil {
+			return nil, fmt.Errorf("authority %s: %w", code, err)
 		}
+		g.own, g.local, g.tokens = own, local, tokens
 	}
 	state := m.breaker.WithLabelValues(code)
 	state.Set(0)
@@ -326,10 +328,16 @@ func (g *Guard) endProbe(probe bool) {
 	g.probing = false
 }
 
-// takeToken asks the shared bucket, and the local one when that fails.
+// takeToken asks the shared bucket, and the local one when that fails. This
+// process's own comes first: where the shared one fails only now and then, what it
+// and the local one give together would exceed the quota.
 func (g *Guard) takeToken(ctx context.Context) time.Duration {
-	if g.tokens == nil {
+	if g.own == nil {
 		return 0
+	}
+	wait, _ := g.own.Take(ctx, g.code) // never fails
+	if wait > 0 || g.tokens == nil {
+		return wait
 	}
 	wait, err := g.tokens.Take(ctx, g.code)
 	if err != nil {

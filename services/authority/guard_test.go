@@ -230,6 +230,43 @@ func TestLocalShareServesWhenTheSharedBucketFails(t *testing.T) {
 	})
 }
 
+// flakyTokens is a shared bucket that cannot be reached every other time.
+type flakyTokens struct {
+	shared *Bucket
+	asked  int
+}
+
+func (f *flakyTokens) Take(ctx context.Context, name string) (time.Duration, error) {
+	if f.asked++; f.asked%2 == 0 {
+		return 0, errors.New("timed out")
+	}
+	return f.shared.Take(ctx, name)
+}
+
+func TestASharedBucketThatFailsNowAndThenDoesNotRaiseTheQuota(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const quota, burst, seconds = 10, 2, 30
+		shared, err := NewBucket(quota, burst)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := guardOf(t, &fake{class: filing.ClassB, submit: Outcome{Kind: Accepted}}, GuardConfig{Quota: quota, Burst: burst}, RouterDeps{
+			Tokens: func(string, float64, int) Tokens { return &flakyTokens{shared: shared} },
+		})
+		admitted := 0
+		for range seconds * 1000 {
+			if release, held, _ := g.Admit(t.Context()); held == 0 {
+				release(Outcome{Kind: Accepted}, 0)
+				admitted++
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if admitted > quota*seconds+burst || admitted < quota*seconds*9/10 {
+			t.Errorf("%d admitted in %d s at %d/s", admitted, seconds, quota)
+		}
+	})
+}
+
 func TestConcurrencyIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := guardOf(t, &fake{class: filing.ClassB}, GuardConfig{MaxInFlight: 2}, RouterDeps{})
