@@ -66,9 +66,11 @@ func accessTable() map[string]who {
 		springtidev1.OperationsService_ResumeAuthority_FullMethodName:   operate,
 		springtidev1.OperationsService_ListFailures_FullMethodName:      operate,
 		springtidev1.OperationsService_RetryFailures_FullMethodName:     operate,
+		springtidev1.OperationsService_GetRetryRun_FullMethodName:       operate,
 		springtidev1.OperationsService_ListTopTenants_FullMethodName:    operate,
 		springtidev1.OperationsService_ListDeadLetters_FullMethodName:   operate,
 		springtidev1.OperationsService_ReplayDeadLetter_FullMethodName:  operate,
+		springtidev1.OperationsService_ListActs_FullMethodName:          operate,
 		springtidev1.OperationsService_ListQuarantine_FullMethodName:    operate,
 		springtidev1.OperationsService_ResolveQuarantine_FullMethodName: operate,
 

@@ -96,6 +96,7 @@ func requestAbout(t *testing.T, m protoreflect.MethodDescriptor, id string) (req
 	set("dead_letter_id", protoreflect.ValueOfString("0-0"))
 	set("authority", protoreflect.ValueOfString("gb.hmrc"))
 	set("reason", protoreflect.ValueOfString("R"))
+	set("run_id", protoreflect.ValueOfString("run"))
 	set("evidence", protoreflect.ValueOfString("seen"))
 	switch r := req.(type) {
 	case *springtidev1.SubmitFilingRequest:
@@ -205,7 +206,7 @@ func TestMethodsThatAreNotBuiltYet(t *testing.T) {
 	}
 	want := []string{
 		"GetOverview", "WatchOverview", "ListAuthorities", "PauseAuthority", "ResumeAuthority", "ListFailures",
-		"RetryFailures", "ListTopTenants",
+		"RetryFailures", "GetRetryRun", "ListTopTenants", "ListActs",
 	}
 	if !slices.Equal(missing, want) {
 		t.Errorf("UNIMPLEMENTED: %v, want %v", missing, want)

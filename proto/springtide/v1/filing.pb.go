@@ -214,7 +214,9 @@ type Filing struct {
 	// Offset in filings.submitted of the newest submission.
 	Position int64 `protobuf:"varint,26,opt,name=position,proto3" json:"position,omitempty"`
 	// A short word for what holds the filing up, such as "breaker_open"; empty when nothing does.
-	Cause         string `protobuf:"bytes,27,opt,name=cause,proto3" json:"cause,omitempty"`
+	Cause string `protobuf:"bytes,27,opt,name=cause,proto3" json:"cause,omitempty"`
+	// When it is expected to end; absent once it has, and while nobody can say.
+	Eta           *Eta `protobuf:"bytes,28,opt,name=eta,proto3" json:"eta,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -438,6 +440,66 @@ func (x *Filing) GetCause() string {
 	return ""
 }
 
+func (x *Filing) GetEta() *Eta {
+	if x != nil {
+		return x.Eta
+	}
+	return nil
+}
+
+// An Eta is the time between which and which something is expected to be done. It is no promise.
+type Eta struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Earliest      *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=earliest,proto3" json:"earliest,omitempty"`
+	Latest        *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=latest,proto3" json:"latest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Eta) Reset() {
+	*x = Eta{}
+	mi := &file_springtide_v1_filing_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Eta) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Eta) ProtoMessage() {}
+
+func (x *Eta) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_filing_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Eta.ProtoReflect.Descriptor instead.
+func (*Eta) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_filing_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Eta) GetEarliest() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Earliest
+	}
+	return nil
+}
+
+func (x *Eta) GetLatest() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Latest
+	}
+	return nil
+}
+
 // A Reason is an authority's own words for a refusal.
 type Reason struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -451,7 +513,7 @@ type Reason struct {
 
 func (x *Reason) Reset() {
 	*x = Reason{}
-	mi := &file_springtide_v1_filing_proto_msgTypes[1]
+	mi := &file_springtide_v1_filing_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -463,7 +525,7 @@ func (x *Reason) String() string {
 func (*Reason) ProtoMessage() {}
 
 func (x *Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_proto_msgTypes[1]
+	mi := &file_springtide_v1_filing_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -476,7 +538,7 @@ func (x *Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reason.ProtoReflect.Descriptor instead.
 func (*Reason) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_proto_rawDescGZIP(), []int{1}
+	return file_springtide_v1_filing_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Reason) GetCode() string {
@@ -511,7 +573,7 @@ type Conflict struct {
 
 func (x *Conflict) Reset() {
 	*x = Conflict{}
-	mi := &file_springtide_v1_filing_proto_msgTypes[2]
+	mi := &file_springtide_v1_filing_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -523,7 +585,7 @@ func (x *Conflict) String() string {
 func (*Conflict) ProtoMessage() {}
 
 func (x *Conflict) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_proto_msgTypes[2]
+	mi := &file_springtide_v1_filing_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -536,7 +598,7 @@ func (x *Conflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Conflict.ProtoReflect.Descriptor instead.
 func (*Conflict) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_proto_rawDescGZIP(), []int{2}
+	return file_springtide_v1_filing_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Conflict) GetSubmissionId() string {
@@ -574,7 +636,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_springtide_v1_filing_proto_msgTypes[3]
+	mi := &file_springtide_v1_filing_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -586,7 +648,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_filing_proto_msgTypes[3]
+	mi := &file_springtide_v1_filing_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -599,7 +661,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_filing_proto_rawDescGZIP(), []int{3}
+	return file_springtide_v1_filing_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Receipt) GetFilingId() string {
@@ -655,7 +717,7 @@ var File_springtide_v1_filing_proto protoreflect.FileDescriptor
 
 const file_springtide_v1_filing_proto_rawDesc = "" +
 	"\n" +
-	"\x1aspringtide/v1/filing.proto\x12\rspringtide.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aspringtide/v1/return.proto\"\xe1\b\n" +
+	"\x1aspringtide/v1/filing.proto\x12\rspringtide.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aspringtide/v1/return.proto\"\x87\t\n" +
 	"\x06Filing\x12\x1b\n" +
 	"\tfiling_id\x18\x01 \x01(\tR\bfilingId\x120\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1a.springtide.v1.FilingStateR\x05state\x126\n" +
@@ -687,7 +749,11 @@ const file_springtide_v1_filing_proto_rawDesc = "" +
 	"\bdue_time\x18\x18 \x01(\v2\x1a.google.protobuf.TimestampR\adueTime\x12\x18\n" +
 	"\aversion\x18\x19 \x01(\x03R\aversion\x12\x1a\n" +
 	"\bposition\x18\x1a \x01(\x03R\bposition\x12\x14\n" +
-	"\x05cause\x18\x1b \x01(\tR\x05cause\"J\n" +
+	"\x05cause\x18\x1b \x01(\tR\x05cause\x12$\n" +
+	"\x03eta\x18\x1c \x01(\v2\x12.springtide.v1.EtaR\x03eta\"q\n" +
+	"\x03Eta\x126\n" +
+	"\bearliest\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\bearliest\x122\n" +
+	"\x06latest\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x06latest\"J\n" +
 	"\x06Reason\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
@@ -743,43 +809,47 @@ func file_springtide_v1_filing_proto_rawDescGZIP() []byte {
 }
 
 var file_springtide_v1_filing_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_springtide_v1_filing_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_springtide_v1_filing_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_springtide_v1_filing_proto_goTypes = []any{
 	(FilingState)(0),              // 0: springtide.v1.FilingState
 	(Turn)(0),                     // 1: springtide.v1.Turn
 	(*Filing)(nil),                // 2: springtide.v1.Filing
-	(*Reason)(nil),                // 3: springtide.v1.Reason
-	(*Conflict)(nil),              // 4: springtide.v1.Conflict
-	(*Receipt)(nil),               // 5: springtide.v1.Receipt
-	nil,                           // 6: springtide.v1.Receipt.DetailsEntry
-	(*LocalizedText)(nil),         // 7: springtide.v1.LocalizedText
-	(*Period)(nil),                // 8: springtide.v1.Period
-	(*Taxpayer)(nil),              // 9: springtide.v1.Taxpayer
-	(*Violation)(nil),             // 10: springtide.v1.Violation
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*Eta)(nil),                   // 3: springtide.v1.Eta
+	(*Reason)(nil),                // 4: springtide.v1.Reason
+	(*Conflict)(nil),              // 5: springtide.v1.Conflict
+	(*Receipt)(nil),               // 6: springtide.v1.Receipt
+	nil,                           // 7: springtide.v1.Receipt.DetailsEntry
+	(*LocalizedText)(nil),         // 8: springtide.v1.LocalizedText
+	(*Period)(nil),                // 9: springtide.v1.Period
+	(*Taxpayer)(nil),              // 10: springtide.v1.Taxpayer
+	(*Violation)(nil),             // 11: springtide.v1.Violation
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
 }
 var file_springtide_v1_filing_proto_depIdxs = []int32{
 	0,  // 0: springtide.v1.Filing.state:type_name -> springtide.v1.FilingState
-	7,  // 1: springtide.v1.Filing.message:type_name -> springtide.v1.LocalizedText
-	7,  // 2: springtide.v1.Filing.advice:type_name -> springtide.v1.LocalizedText
+	8,  // 1: springtide.v1.Filing.message:type_name -> springtide.v1.LocalizedText
+	8,  // 2: springtide.v1.Filing.advice:type_name -> springtide.v1.LocalizedText
 	1,  // 3: springtide.v1.Filing.turn:type_name -> springtide.v1.Turn
-	8,  // 4: springtide.v1.Filing.period:type_name -> springtide.v1.Period
-	9,  // 5: springtide.v1.Filing.taxpayer:type_name -> springtide.v1.Taxpayer
-	10, // 6: springtide.v1.Filing.violations:type_name -> springtide.v1.Violation
-	3,  // 7: springtide.v1.Filing.reasons:type_name -> springtide.v1.Reason
-	5,  // 8: springtide.v1.Filing.receipt:type_name -> springtide.v1.Receipt
-	4,  // 9: springtide.v1.Filing.conflicts:type_name -> springtide.v1.Conflict
-	11, // 10: springtide.v1.Filing.receive_time:type_name -> google.protobuf.Timestamp
-	11, // 11: springtide.v1.Filing.update_time:type_name -> google.protobuf.Timestamp
-	11, // 12: springtide.v1.Filing.next_poll_time:type_name -> google.protobuf.Timestamp
-	11, // 13: springtide.v1.Filing.due_time:type_name -> google.protobuf.Timestamp
-	11, // 14: springtide.v1.Receipt.accept_time:type_name -> google.protobuf.Timestamp
-	6,  // 15: springtide.v1.Receipt.details:type_name -> springtide.v1.Receipt.DetailsEntry
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	9,  // 4: springtide.v1.Filing.period:type_name -> springtide.v1.Period
+	10, // 5: springtide.v1.Filing.taxpayer:type_name -> springtide.v1.Taxpayer
+	11, // 6: springtide.v1.Filing.violations:type_name -> springtide.v1.Violation
+	4,  // 7: springtide.v1.Filing.reasons:type_name -> springtide.v1.Reason
+	6,  // 8: springtide.v1.Filing.receipt:type_name -> springtide.v1.Receipt
+	5,  // 9: springtide.v1.Filing.conflicts:type_name -> springtide.v1.Conflict
+	12, // 10: springtide.v1.Filing.receive_time:type_name -> google.protobuf.Timestamp
+	12, // 11: springtide.v1.Filing.update_time:type_name -> google.protobuf.Timestamp
+	12, // 12: springtide.v1.Filing.next_poll_time:type_name -> google.protobuf.Timestamp
+	12, // 13: springtide.v1.Filing.due_time:type_name -> google.protobuf.Timestamp
+	3,  // 14: springtide.v1.Filing.eta:type_name -> springtide.v1.Eta
+	12, // 15: springtide.v1.Eta.earliest:type_name -> google.protobuf.Timestamp
+	12, // 16: springtide.v1.Eta.latest:type_name -> google.protobuf.Timestamp
+	12, // 17: springtide.v1.Receipt.accept_time:type_name -> google.protobuf.Timestamp
+	7,  // 18: springtide.v1.Receipt.details:type_name -> springtide.v1.Receipt.DetailsEntry
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_springtide_v1_filing_proto_init() }
@@ -794,7 +864,7 @@ func file_springtide_v1_filing_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_springtide_v1_filing_proto_rawDesc), len(file_springtide_v1_filing_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -397,12 +397,14 @@ func (x *ItemError) GetRetryAfterMs() int64 {
 
 // A FilingBatch is one press of the button.
 type FilingBatch struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	BatchId       string                 `protobuf:"bytes,1,opt,name=batch_id,json=batchId,proto3" json:"batch_id,omitempty"`
-	Title         string                 `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
-	Size          int32                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
-	Counts        []*StateCount          `protobuf:"bytes,4,rep,name=counts,proto3" json:"counts,omitempty"`
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	BatchId    string                 `protobuf:"bytes,1,opt,name=batch_id,json=batchId,proto3" json:"batch_id,omitempty"`
+	Title      string                 `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	Size       int32                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	Counts     []*StateCount          `protobuf:"bytes,4,rep,name=counts,proto3" json:"counts,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When the last of its filings is expected to end; absent once all have, while nobody can say, and in lists.
+	Eta           *Eta `protobuf:"bytes,6,opt,name=eta,proto3" json:"eta,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -468,6 +470,13 @@ func (x *FilingBatch) GetCounts() []*StateCount {
 func (x *FilingBatch) GetCreateTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *FilingBatch) GetEta() *Eta {
+	if x != nil {
+		return x.Eta
 	}
 	return nil
 }
@@ -3157,14 +3166,15 @@ const file_springtide_v1_filing_service_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x126\n" +
 	"\amessage\x18\x03 \x01(\v2\x1c.springtide.v1.LocalizedTextR\amessage\x12\x14\n" +
 	"\x05field\x18\x04 \x01(\tR\x05field\x12$\n" +
-	"\x0eretry_after_ms\x18\x05 \x01(\x03R\fretryAfterMs\"\xc2\x01\n" +
+	"\x0eretry_after_ms\x18\x05 \x01(\x03R\fretryAfterMs\"\xe8\x01\n" +
 	"\vFilingBatch\x12\x19\n" +
 	"\bbatch_id\x18\x01 \x01(\tR\abatchId\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x05R\x04size\x121\n" +
 	"\x06counts\x18\x04 \x03(\v2\x19.springtide.v1.StateCountR\x06counts\x12;\n" +
 	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"T\n" +
+	"createTime\x12$\n" +
+	"\x03eta\x18\x06 \x01(\v2\x12.springtide.v1.EtaR\x03eta\"T\n" +
 	"\n" +
 	"StateCount\x120\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1a.springtide.v1.FilingStateR\x05state\x12\x14\n" +
@@ -3441,10 +3451,11 @@ var file_springtide_v1_filing_service_proto_goTypes = []any{
 	(*Filing)(nil),                     // 57: springtide.v1.Filing
 	(*LocalizedText)(nil),              // 58: springtide.v1.LocalizedText
 	(*timestamppb.Timestamp)(nil),      // 59: google.protobuf.Timestamp
-	(FilingState)(0),                   // 60: springtide.v1.FilingState
-	(*Violation)(nil),                  // 61: springtide.v1.Violation
-	(*Receipt)(nil),                    // 62: springtide.v1.Receipt
-	(Severity)(0),                      // 63: springtide.v1.Severity
+	(*Eta)(nil),                        // 60: springtide.v1.Eta
+	(FilingState)(0),                   // 61: springtide.v1.FilingState
+	(*Violation)(nil),                  // 62: springtide.v1.Violation
+	(*Receipt)(nil),                    // 63: springtide.v1.Receipt
+	(Severity)(0),                      // 64: springtide.v1.Severity
 }
 var file_springtide_v1_filing_service_proto_depIdxs = []int32{
 	56, // 0: springtide.v1.SubmitFilingRequest.return:type_name -> springtide.v1.Return
@@ -3456,97 +3467,98 @@ var file_springtide_v1_filing_service_proto_depIdxs = []int32{
 	58, // 6: springtide.v1.ItemError.message:type_name -> springtide.v1.LocalizedText
 	7,  // 7: springtide.v1.FilingBatch.counts:type_name -> springtide.v1.StateCount
 	59, // 8: springtide.v1.FilingBatch.create_time:type_name -> google.protobuf.Timestamp
-	60, // 9: springtide.v1.StateCount.state:type_name -> springtide.v1.FilingState
-	57, // 10: springtide.v1.GetFilingResponse.filing:type_name -> springtide.v1.Filing
-	57, // 11: springtide.v1.BatchGetFilingsResponse.filings:type_name -> springtide.v1.Filing
-	14, // 12: springtide.v1.BatchGetReturnsResponse.returns:type_name -> springtide.v1.FiledReturn
-	56, // 13: springtide.v1.FiledReturn.return:type_name -> springtide.v1.Return
-	56, // 14: springtide.v1.FiledReturn.completed:type_name -> springtide.v1.Return
-	60, // 15: springtide.v1.ListFilingsRequest.states:type_name -> springtide.v1.FilingState
-	57, // 16: springtide.v1.ListFilingsResponse.filings:type_name -> springtide.v1.Filing
-	57, // 17: springtide.v1.WatchFilingsResponse.filing:type_name -> springtide.v1.Filing
-	57, // 18: springtide.v1.CancelFilingResponse.filing:type_name -> springtide.v1.Filing
-	57, // 19: springtide.v1.RetryFilingResponse.filing:type_name -> springtide.v1.Filing
-	56, // 20: springtide.v1.CheckFilingRequest.return:type_name -> springtide.v1.Return
-	61, // 21: springtide.v1.CheckFilingResponse.violations:type_name -> springtide.v1.Violation
-	56, // 22: springtide.v1.CheckFilingResponse.completed:type_name -> springtide.v1.Return
-	6,  // 23: springtide.v1.GetFilingBatchResponse.batch:type_name -> springtide.v1.FilingBatch
-	6,  // 24: springtide.v1.ListFilingBatchesResponse.batches:type_name -> springtide.v1.FilingBatch
-	62, // 25: springtide.v1.GetReceiptResponse.receipt:type_name -> springtide.v1.Receipt
-	33, // 26: springtide.v1.ListFormsResponse.forms:type_name -> springtide.v1.FormSummary
-	58, // 27: springtide.v1.FormSummary.title:type_name -> springtide.v1.LocalizedText
-	36, // 28: springtide.v1.GetFormResponse.form:type_name -> springtide.v1.Form
-	58, // 29: springtide.v1.Form.title:type_name -> springtide.v1.LocalizedText
-	37, // 30: springtide.v1.Form.cells:type_name -> springtide.v1.FormCell
-	38, // 31: springtide.v1.Form.rules:type_name -> springtide.v1.FormRule
-	39, // 32: springtide.v1.Form.context:type_name -> springtide.v1.FormContext
-	58, // 33: springtide.v1.FormCell.label:type_name -> springtide.v1.LocalizedText
-	63, // 34: springtide.v1.FormRule.severity:type_name -> springtide.v1.Severity
-	58, // 35: springtide.v1.FormRule.message:type_name -> springtide.v1.LocalizedText
-	58, // 36: springtide.v1.FormContext.meaning:type_name -> springtide.v1.LocalizedText
-	57, // 37: springtide.v1.ListMissingFilingsResponse.previous:type_name -> springtide.v1.Filing
-	56, // 38: springtide.v1.Draft.return:type_name -> springtide.v1.Return
-	61, // 39: springtide.v1.Draft.violations:type_name -> springtide.v1.Violation
-	59, // 40: springtide.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
-	56, // 41: springtide.v1.SaveDraftRequest.return:type_name -> springtide.v1.Return
-	42, // 42: springtide.v1.SaveDraftResponse.draft:type_name -> springtide.v1.Draft
-	42, // 43: springtide.v1.ListDraftsResponse.drafts:type_name -> springtide.v1.Draft
-	6,  // 44: springtide.v1.SubmitDraftsResponse.batch:type_name -> springtide.v1.FilingBatch
-	4,  // 45: springtide.v1.SubmitDraftsResponse.results:type_name -> springtide.v1.SubmitResult
-	53, // 46: springtide.v1.CreateZeroDraftsResponse.results:type_name -> springtide.v1.ZeroDraft
-	42, // 47: springtide.v1.ZeroDraft.draft:type_name -> springtide.v1.Draft
-	5,  // 48: springtide.v1.ZeroDraft.error:type_name -> springtide.v1.ItemError
-	59, // 49: springtide.v1.GetFilingCalendarResponse.deadline:type_name -> google.protobuf.Timestamp
-	59, // 50: springtide.v1.GetFilingCalendarResponse.server_time:type_name -> google.protobuf.Timestamp
-	0,  // 51: springtide.v1.FilingService.SubmitFiling:input_type -> springtide.v1.SubmitFilingRequest
-	2,  // 52: springtide.v1.FilingService.SubmitFilingBatch:input_type -> springtide.v1.SubmitFilingBatchRequest
-	8,  // 53: springtide.v1.FilingService.GetFiling:input_type -> springtide.v1.GetFilingRequest
-	10, // 54: springtide.v1.FilingService.BatchGetFilings:input_type -> springtide.v1.BatchGetFilingsRequest
-	12, // 55: springtide.v1.FilingService.BatchGetReturns:input_type -> springtide.v1.BatchGetReturnsRequest
-	15, // 56: springtide.v1.FilingService.ListFilings:input_type -> springtide.v1.ListFilingsRequest
-	17, // 57: springtide.v1.FilingService.WatchFilings:input_type -> springtide.v1.WatchFilingsRequest
-	19, // 58: springtide.v1.FilingService.CancelFiling:input_type -> springtide.v1.CancelFilingRequest
-	21, // 59: springtide.v1.FilingService.RetryFiling:input_type -> springtide.v1.RetryFilingRequest
-	23, // 60: springtide.v1.FilingService.CheckFiling:input_type -> springtide.v1.CheckFilingRequest
-	25, // 61: springtide.v1.FilingService.GetFilingBatch:input_type -> springtide.v1.GetFilingBatchRequest
-	27, // 62: springtide.v1.FilingService.ListFilingBatches:input_type -> springtide.v1.ListFilingBatchesRequest
-	29, // 63: springtide.v1.FilingService.GetReceipt:input_type -> springtide.v1.GetReceiptRequest
-	31, // 64: springtide.v1.FilingService.ListForms:input_type -> springtide.v1.ListFormsRequest
-	34, // 65: springtide.v1.FilingService.GetForm:input_type -> springtide.v1.GetFormRequest
-	40, // 66: springtide.v1.FilingService.ListMissingFilings:input_type -> springtide.v1.ListMissingFilingsRequest
-	43, // 67: springtide.v1.FilingService.SaveDraft:input_type -> springtide.v1.SaveDraftRequest
-	45, // 68: springtide.v1.FilingService.ListDrafts:input_type -> springtide.v1.ListDraftsRequest
-	47, // 69: springtide.v1.FilingService.DeleteDraft:input_type -> springtide.v1.DeleteDraftRequest
-	49, // 70: springtide.v1.FilingService.SubmitDrafts:input_type -> springtide.v1.SubmitDraftsRequest
-	51, // 71: springtide.v1.FilingService.CreateZeroDrafts:input_type -> springtide.v1.CreateZeroDraftsRequest
-	54, // 72: springtide.v1.FilingService.GetFilingCalendar:input_type -> springtide.v1.GetFilingCalendarRequest
-	1,  // 73: springtide.v1.FilingService.SubmitFiling:output_type -> springtide.v1.SubmitFilingResponse
-	3,  // 74: springtide.v1.FilingService.SubmitFilingBatch:output_type -> springtide.v1.SubmitFilingBatchResponse
-	9,  // 75: springtide.v1.FilingService.GetFiling:output_type -> springtide.v1.GetFilingResponse
-	11, // 76: springtide.v1.FilingService.BatchGetFilings:output_type -> springtide.v1.BatchGetFilingsResponse
-	13, // 77: springtide.v1.FilingService.BatchGetReturns:output_type -> springtide.v1.BatchGetReturnsResponse
-	16, // 78: springtide.v1.FilingService.ListFilings:output_type -> springtide.v1.ListFilingsResponse
-	18, // 79: springtide.v1.FilingService.WatchFilings:output_type -> springtide.v1.WatchFilingsResponse
-	20, // 80: springtide.v1.FilingService.CancelFiling:output_type -> springtide.v1.CancelFilingResponse
-	22, // 81: springtide.v1.FilingService.RetryFiling:output_type -> springtide.v1.RetryFilingResponse
-	24, // 82: springtide.v1.FilingService.CheckFiling:output_type -> springtide.v1.CheckFilingResponse
-	26, // 83: springtide.v1.FilingService.GetFilingBatch:output_type -> springtide.v1.GetFilingBatchResponse
-	28, // 84: springtide.v1.FilingService.ListFilingBatches:output_type -> springtide.v1.ListFilingBatchesResponse
-	30, // 85: springtide.v1.FilingService.GetReceipt:output_type -> springtide.v1.GetReceiptResponse
-	32, // 86: springtide.v1.FilingService.ListForms:output_type -> springtide.v1.ListFormsResponse
-	35, // 87: springtide.v1.FilingService.GetForm:output_type -> springtide.v1.GetFormResponse
-	41, // 88: springtide.v1.FilingService.ListMissingFilings:output_type -> springtide.v1.ListMissingFilingsResponse
-	44, // 89: springtide.v1.FilingService.SaveDraft:output_type -> springtide.v1.SaveDraftResponse
-	46, // 90: springtide.v1.FilingService.ListDrafts:output_type -> springtide.v1.ListDraftsResponse
-	48, // 91: springtide.v1.FilingService.DeleteDraft:output_type -> springtide.v1.DeleteDraftResponse
-	50, // 92: springtide.v1.FilingService.SubmitDrafts:output_type -> springtide.v1.SubmitDraftsResponse
-	52, // 93: springtide.v1.FilingService.CreateZeroDrafts:output_type -> springtide.v1.CreateZeroDraftsResponse
-	55, // 94: springtide.v1.FilingService.GetFilingCalendar:output_type -> springtide.v1.GetFilingCalendarResponse
-	73, // [73:95] is the sub-list for method output_type
-	51, // [51:73] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	60, // 9: springtide.v1.FilingBatch.eta:type_name -> springtide.v1.Eta
+	61, // 10: springtide.v1.StateCount.state:type_name -> springtide.v1.FilingState
+	57, // 11: springtide.v1.GetFilingResponse.filing:type_name -> springtide.v1.Filing
+	57, // 12: springtide.v1.BatchGetFilingsResponse.filings:type_name -> springtide.v1.Filing
+	14, // 13: springtide.v1.BatchGetReturnsResponse.returns:type_name -> springtide.v1.FiledReturn
+	56, // 14: springtide.v1.FiledReturn.return:type_name -> springtide.v1.Return
+	56, // 15: springtide.v1.FiledReturn.completed:type_name -> springtide.v1.Return
+	61, // 16: springtide.v1.ListFilingsRequest.states:type_name -> springtide.v1.FilingState
+	57, // 17: springtide.v1.ListFilingsResponse.filings:type_name -> springtide.v1.Filing
+	57, // 18: springtide.v1.WatchFilingsResponse.filing:type_name -> springtide.v1.Filing
+	57, // 19: springtide.v1.CancelFilingResponse.filing:type_name -> springtide.v1.Filing
+	57, // 20: springtide.v1.RetryFilingResponse.filing:type_name -> springtide.v1.Filing
+	56, // 21: springtide.v1.CheckFilingRequest.return:type_name -> springtide.v1.Return
+	62, // 22: springtide.v1.CheckFilingResponse.violations:type_name -> springtide.v1.Violation
+	56, // 23: springtide.v1.CheckFilingResponse.completed:type_name -> springtide.v1.Return
+	6,  // 24: springtide.v1.GetFilingBatchResponse.batch:type_name -> springtide.v1.FilingBatch
+	6,  // 25: springtide.v1.ListFilingBatchesResponse.batches:type_name -> springtide.v1.FilingBatch
+	63, // 26: springtide.v1.GetReceiptResponse.receipt:type_name -> springtide.v1.Receipt
+	33, // 27: springtide.v1.ListFormsResponse.forms:type_name -> springtide.v1.FormSummary
+	58, // 28: springtide.v1.FormSummary.title:type_name -> springtide.v1.LocalizedText
+	36, // 29: springtide.v1.GetFormResponse.form:type_name -> springtide.v1.Form
+	58, // 30: springtide.v1.Form.title:type_name -> springtide.v1.LocalizedText
+	37, // 31: springtide.v1.Form.cells:type_name -> springtide.v1.FormCell
+	38, // 32: springtide.v1.Form.rules:type_name -> springtide.v1.FormRule
+	39, // 33: springtide.v1.Form.context:type_name -> springtide.v1.FormContext
+	58, // 34: springtide.v1.FormCell.label:type_name -> springtide.v1.LocalizedText
+	64, // 35: springtide.v1.FormRule.severity:type_name -> springtide.v1.Severity
+	58, // 36: springtide.v1.FormRule.message:type_name -> springtide.v1.LocalizedText
+	58, // 37: springtide.v1.FormContext.meaning:type_name -> springtide.v1.LocalizedText
+	57, // 38: springtide.v1.ListMissingFilingsResponse.previous:type_name -> springtide.v1.Filing
+	56, // 39: springtide.v1.Draft.return:type_name -> springtide.v1.Return
+	62, // 40: springtide.v1.Draft.violations:type_name -> springtide.v1.Violation
+	59, // 41: springtide.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
+	56, // 42: springtide.v1.SaveDraftRequest.return:type_name -> springtide.v1.Return
+	42, // 43: springtide.v1.SaveDraftResponse.draft:type_name -> springtide.v1.Draft
+	42, // 44: springtide.v1.ListDraftsResponse.drafts:type_name -> springtide.v1.Draft
+	6,  // 45: springtide.v1.SubmitDraftsResponse.batch:type_name -> springtide.v1.FilingBatch
+	4,  // 46: springtide.v1.SubmitDraftsResponse.results:type_name -> springtide.v1.SubmitResult
+	53, // 47: springtide.v1.CreateZeroDraftsResponse.results:type_name -> springtide.v1.ZeroDraft
+	42, // 48: springtide.v1.ZeroDraft.draft:type_name -> springtide.v1.Draft
+	5,  // 49: springtide.v1.ZeroDraft.error:type_name -> springtide.v1.ItemError
+	59, // 50: springtide.v1.GetFilingCalendarResponse.deadline:type_name -> google.protobuf.Timestamp
+	59, // 51: springtide.v1.GetFilingCalendarResponse.server_time:type_name -> google.protobuf.Timestamp
+	0,  // 52: springtide.v1.FilingService.SubmitFiling:input_type -> springtide.v1.SubmitFilingRequest
+	2,  // 53: springtide.v1.FilingService.SubmitFilingBatch:input_type -> springtide.v1.SubmitFilingBatchRequest
+	8,  // 54: springtide.v1.FilingService.GetFiling:input_type -> springtide.v1.GetFilingRequest
+	10, // 55: springtide.v1.FilingService.BatchGetFilings:input_type -> springtide.v1.BatchGetFilingsRequest
+	12, // 56: springtide.v1.FilingService.BatchGetReturns:input_type -> springtide.v1.BatchGetReturnsRequest
+	15, // 57: springtide.v1.FilingService.ListFilings:input_type -> springtide.v1.ListFilingsRequest
+	17, // 58: springtide.v1.FilingService.WatchFilings:input_type -> springtide.v1.WatchFilingsRequest
+	19, // 59: springtide.v1.FilingService.CancelFiling:input_type -> springtide.v1.CancelFilingRequest
+	21, // 60: springtide.v1.FilingService.RetryFiling:input_type -> springtide.v1.RetryFilingRequest
+	23, // 61: springtide.v1.FilingService.CheckFiling:input_type -> springtide.v1.CheckFilingRequest
+	25, // 62: springtide.v1.FilingService.GetFilingBatch:input_type -> springtide.v1.GetFilingBatchRequest
+	27, // 63: springtide.v1.FilingService.ListFilingBatches:input_type -> springtide.v1.ListFilingBatchesRequest
+	29, // 64: springtide.v1.FilingService.GetReceipt:input_type -> springtide.v1.GetReceiptRequest
+	31, // 65: springtide.v1.FilingService.ListForms:input_type -> springtide.v1.ListFormsRequest
+	34, // 66: springtide.v1.FilingService.GetForm:input_type -> springtide.v1.GetFormRequest
+	40, // 67: springtide.v1.FilingService.ListMissingFilings:input_type -> springtide.v1.ListMissingFilingsRequest
+	43, // 68: springtide.v1.FilingService.SaveDraft:input_type -> springtide.v1.SaveDraftRequest
+	45, // 69: springtide.v1.FilingService.ListDrafts:input_type -> springtide.v1.ListDraftsRequest
+	47, // 70: springtide.v1.FilingService.DeleteDraft:input_type -> springtide.v1.DeleteDraftRequest
+	49, // 71: springtide.v1.FilingService.SubmitDrafts:input_type -> springtide.v1.SubmitDraftsRequest
+	51, // 72: springtide.v1.FilingService.CreateZeroDrafts:input_type -> springtide.v1.CreateZeroDraftsRequest
+	54, // 73: springtide.v1.FilingService.GetFilingCalendar:input_type -> springtide.v1.GetFilingCalendarRequest
+	1,  // 74: springtide.v1.FilingService.SubmitFiling:output_type -> springtide.v1.SubmitFilingResponse
+	3,  // 75: springtide.v1.FilingService.SubmitFilingBatch:output_type -> springtide.v1.SubmitFilingBatchResponse
+	9,  // 76: springtide.v1.FilingService.GetFiling:output_type -> springtide.v1.GetFilingResponse
+	11, // 77: springtide.v1.FilingService.BatchGetFilings:output_type -> springtide.v1.BatchGetFilingsResponse
+	13, // 78: springtide.v1.FilingService.BatchGetReturns:output_type -> springtide.v1.BatchGetReturnsResponse
+	16, // 79: springtide.v1.FilingService.ListFilings:output_type -> springtide.v1.ListFilingsResponse
+	18, // 80: springtide.v1.FilingService.WatchFilings:output_type -> springtide.v1.WatchFilingsResponse
+	20, // 81: springtide.v1.FilingService.CancelFiling:output_type -> springtide.v1.CancelFilingResponse
+	22, // 82: springtide.v1.FilingService.RetryFiling:output_type -> springtide.v1.RetryFilingResponse
+	24, // 83: springtide.v1.FilingService.CheckFiling:output_type -> springtide.v1.CheckFilingResponse
+	26, // 84: springtide.v1.FilingService.GetFilingBatch:output_type -> springtide.v1.GetFilingBatchResponse
+	28, // 85: springtide.v1.FilingService.ListFilingBatches:output_type -> springtide.v1.ListFilingBatchesResponse
+	30, // 86: springtide.v1.FilingService.GetReceipt:output_type -> springtide.v1.GetReceiptResponse
+	32, // 87: springtide.v1.FilingService.ListForms:output_type -> springtide.v1.ListFormsResponse
+	35, // 88: springtide.v1.FilingService.GetForm:output_type -> springtide.v1.GetFormResponse
+	41, // 89: springtide.v1.FilingService.ListMissingFilings:output_type -> springtide.v1.ListMissingFilingsResponse
+	44, // 90: springtide.v1.FilingService.SaveDraft:output_type -> springtide.v1.SaveDraftResponse
+	46, // 91: springtide.v1.FilingService.ListDrafts:output_type -> springtide.v1.ListDraftsResponse
+	48, // 92: springtide.v1.FilingService.DeleteDraft:output_type -> springtide.v1.DeleteDraftResponse
+	50, // 93: springtide.v1.FilingService.SubmitDrafts:output_type -> springtide.v1.SubmitDraftsResponse
+	52, // 94: springtide.v1.FilingService.CreateZeroDrafts:output_type -> springtide.v1.CreateZeroDraftsResponse
+	55, // 95: springtide.v1.FilingService.GetFilingCalendar:output_type -> springtide.v1.GetFilingCalendarResponse
+	74, // [74:96] is the sub-list for method output_type
+	52, // [52:74] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_springtide_v1_filing_service_proto_init() }

@@ -24,6 +24,189 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Verdict is whether all that is open now will be done in time.
+type Verdict int32
+
+const (
+	Verdict_VERDICT_UNSPECIFIED Verdict = 0
+	// All of it is expected to be done before the deadline.
+	Verdict_VERDICT_ON_TRACK Verdict = 1
+	// Some of it is not, or nobody can say when.
+	Verdict_VERDICT_LATE Verdict = 2
+	// What is needed to tell is missing or old.
+	Verdict_VERDICT_UNKNOWN Verdict = 3
+)
+
+// Enum value maps for Verdict.
+var (
+	Verdict_name = map[int32]string{
+		0: "VERDICT_UNSPECIFIED",
+		1: "VERDICT_ON_TRACK",
+		2: "VERDICT_LATE",
+		3: "VERDICT_UNKNOWN",
+	}
+	Verdict_value = map[string]int32{
+		"VERDICT_UNSPECIFIED": 0,
+		"VERDICT_ON_TRACK":    1,
+		"VERDICT_LATE":        2,
+		"VERDICT_UNKNOWN":     3,
+	}
+)
+
+func (x Verdict) Enum() *Verdict {
+	p := new(Verdict)
+	*p = x
+	return p
+}
+
+func (x Verdict) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Verdict) Descriptor() protoreflect.EnumDescriptor {
+	return file_springtide_v1_operations_service_proto_enumTypes[0].Descriptor()
+}
+
+func (Verdict) Type() protoreflect.EnumType {
+	return &file_springtide_v1_operations_service_proto_enumTypes[0]
+}
+
+func (x Verdict) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Verdict.Descriptor instead.
+func (Verdict) EnumDescriptor() ([]byte, []int) {
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{0}
+}
+
+// Bound is what the work goes no faster for.
+type Bound int32
+
+const (
+	Bound_BOUND_UNSPECIFIED Bound = 0
+	// Nothing holds it up.
+	Bound_BOUND_NOTHING Bound = 1
+	// An authority takes no more than its quota.
+	Bound_BOUND_AUTHORITY_QUOTA Bound = 2
+	// The workers do what they can, or there are none.
+	Bound_BOUND_WORKERS Bound = 3
+	// An authority does not answer, or is closed.
+	Bound_BOUND_AUTHORITY_DOWN Bound = 4
+	// An operator has paused an authority.
+	Bound_BOUND_AUTHORITY_PAUSED Bound = 5
+)
+
+// Enum value maps for Bound.
+var (
+	Bound_name = map[int32]string{
+		0: "BOUND_UNSPECIFIED",
+		1: "BOUND_NOTHING",
+		2: "BOUND_AUTHORITY_QUOTA",
+		3: "BOUND_WORKERS",
+		4: "BOUND_AUTHORITY_DOWN",
+		5: "BOUND_AUTHORITY_PAUSED",
+	}
+	Bound_value = map[string]int32{
+		"BOUND_UNSPECIFIED":      0,
+		"BOUND_NOTHING":          1,
+		"BOUND_AUTHORITY_QUOTA":  2,
+		"BOUND_WORKERS":          3,
+		"BOUND_AUTHORITY_DOWN":   4,
+		"BOUND_AUTHORITY_PAUSED": 5,
+	}
+)
+
+func (x Bound) Enum() *Bound {
+	p := new(Bound)
+	*p = x
+	return p
+}
+
+func (x Bound) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Bound) Descriptor() protoreflect.EnumDescriptor {
+	return file_springtide_v1_operations_service_proto_enumTypes[1].Descriptor()
+}
+
+func (Bound) Type() protoreflect.EnumType {
+	return &file_springtide_v1_operations_service_proto_enumTypes[1]
+}
+
+func (x Bound) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Bound.Descriptor instead.
+func (Bound) EnumDescriptor() ([]byte, []int) {
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{1}
+}
+
+// AuthorityState is whether an authority takes filings.
+type AuthorityState int32
+
+const (
+	AuthorityState_AUTHORITY_STATE_UNSPECIFIED AuthorityState = 0
+	AuthorityState_AUTHORITY_STATE_OPEN        AuthorityState = 1
+	// An operator has paused it.
+	AuthorityState_AUTHORITY_STATE_PAUSED AuthorityState = 2
+	// It is outside its opening hours, or under announced maintenance.
+	AuthorityState_AUTHORITY_STATE_CLOSED AuthorityState = 3
+	// It does not answer: the breaker is open.
+	AuthorityState_AUTHORITY_STATE_DOWN AuthorityState = 4
+	// No worker has said anything about it lately.
+	AuthorityState_AUTHORITY_STATE_UNKNOWN AuthorityState = 5
+)
+
+// Enum value maps for AuthorityState.
+var (
+	AuthorityState_name = map[int32]string{
+		0: "AUTHORITY_STATE_UNSPECIFIED",
+		1: "AUTHORITY_STATE_OPEN",
+		2: "AUTHORITY_STATE_PAUSED",
+		3: "AUTHORITY_STATE_CLOSED",
+		4: "AUTHORITY_STATE_DOWN",
+		5: "AUTHORITY_STATE_UNKNOWN",
+	}
+	AuthorityState_value = map[string]int32{
+		"AUTHORITY_STATE_UNSPECIFIED": 0,
+		"AUTHORITY_STATE_OPEN":        1,
+		"AUTHORITY_STATE_PAUSED":      2,
+		"AUTHORITY_STATE_CLOSED":      3,
+		"AUTHORITY_STATE_DOWN":        4,
+		"AUTHORITY_STATE_UNKNOWN":     5,
+	}
+)
+
+func (x AuthorityState) Enum() *AuthorityState {
+	p := new(AuthorityState)
+	*p = x
+	return p
+}
+
+func (x AuthorityState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AuthorityState) Descriptor() protoreflect.EnumDescriptor {
+	return file_springtide_v1_operations_service_proto_enumTypes[2].Descriptor()
+}
+
+func (AuthorityState) Type() protoreflect.EnumType {
+	return &file_springtide_v1_operations_service_proto_enumTypes[2]
+}
+
+func (x AuthorityState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AuthorityState.Descriptor instead.
+func (AuthorityState) EnumDescriptor() ([]byte, []int) {
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{2}
+}
+
 // Resolution is a person's decision on a quarantined filing.
 type Resolution int32
 
@@ -60,11 +243,11 @@ func (x Resolution) String() string {
 }
 
 func (Resolution) Descriptor() protoreflect.EnumDescriptor {
-	return file_springtide_v1_operations_service_proto_enumTypes[0].Descriptor()
+	return file_springtide_v1_operations_service_proto_enumTypes[3].Descriptor()
 }
 
 func (Resolution) Type() protoreflect.EnumType {
-	return &file_springtide_v1_operations_service_proto_enumTypes[0]
+	return &file_springtide_v1_operations_service_proto_enumTypes[3]
 }
 
 func (x Resolution) Number() protoreflect.EnumNumber {
@@ -73,7 +256,7 @@ func (x Resolution) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Resolution.Descriptor instead.
 func (Resolution) EnumDescriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{0}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{3}
 }
 
 type GetOverviewRequest struct {
@@ -236,12 +419,40 @@ func (x *WatchOverviewResponse) GetOverview() *Overview {
 	return nil
 }
 
+// An Overview is what an operator needs on the last day. It is measured about once
+// a second; a value that could not be measured is absent, never a zero that looks good.
 type Overview struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Groups        []*GroupOverview       `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
-	Time          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Groups []*GroupOverview       `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	// When it was measured, by the clock of the front door that answers.
+	Time    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	Verdict Verdict                `protobuf:"varint,3,opt,name=verdict,proto3,enum=springtide.v1.Verdict" json:"verdict,omitempty"`
+	Bound   Bound                  `protobuf:"varint,4,opt,name=bound,proto3,enum=springtide.v1.Bound" json:"bound,omitempty"`
+	// The authority or group that bounds it.
+	BoundBy string `protobuf:"bytes,5,opt,name=bound_by,json=boundBy,proto3" json:"bound_by,omitempty"`
+	// The verdict in a sentence.
+	Headline *LocalizedText `protobuf:"bytes,6,opt,name=headline,proto3" json:"headline,omitempty"`
+	// The numbers it rests on, one sentence each.
+	Because []*LocalizedText `protobuf:"bytes,7,rep,name=because,proto3" json:"because,omitempty"`
+	// The end of the last day on which what is open is due.
+	Deadline *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// When the open work will be done; absent when nobody can say, or nothing is open.
+	Eta *Eta `protobuf:"bytes,9,opt,name=eta,proto3" json:"eta,omitempty"`
+	// Filings without a final state.
+	Open int64 `protobuf:"varint,10,opt,name=open,proto3" json:"open,omitempty"`
+	// Of those, the ones whose own deadline has passed already.
+	Overdue int64 `protobuf:"varint,11,opt,name=overdue,proto3" json:"overdue,omitempty"`
+	// Filings in each state that occurs.
+	States      []*StateCount      `protobuf:"bytes,12,rep,name=states,proto3" json:"states,omitempty"`
+	Authorities []*AuthorityStatus `protobuf:"bytes,13,rep,name=authorities,proto3" json:"authorities,omitempty"`
+	// How much was open before, oldest first, at most 240 points.
+	History []*BurnPoint `protobuf:"bytes,14,rep,name=history,proto3" json:"history,omitempty"`
+	// Filings finished per second, over the last minute.
+	FinishedPerSecond float64 `protobuf:"fixed64,15,opt,name=finished_per_second,json=finishedPerSecond,proto3" json:"finished_per_second,omitempty"`
+	// Filings received per second, over the last minute.
+	ReceivedPerSecond float64 `protobuf:"fixed64,16,opt,name=received_per_second,json=receivedPerSecond,proto3" json:"received_per_second,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Overview) Reset() {
@@ -288,17 +499,187 @@ func (x *Overview) GetTime() *timestamppb.Timestamp {
 	return nil
 }
 
-type GroupOverview struct {
+func (x *Overview) GetVerdict() Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return Verdict_VERDICT_UNSPECIFIED
+}
+
+func (x *Overview) GetBound() Bound {
+	if x != nil {
+		return x.Bound
+	}
+	return Bound_BOUND_UNSPECIFIED
+}
+
+func (x *Overview) GetBoundBy() string {
+	if x != nil {
+		return x.BoundBy
+	}
+	return ""
+}
+
+func (x *Overview) GetHeadline() *LocalizedText {
+	if x != nil {
+		return x.Headline
+	}
+	return nil
+}
+
+func (x *Overview) GetBecause() []*LocalizedText {
+	if x != nil {
+		return x.Because
+	}
+	return nil
+}
+
+func (x *Overview) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *Overview) GetEta() *Eta {
+	if x != nil {
+		return x.Eta
+	}
+	return nil
+}
+
+func (x *Overview) GetOpen() int64 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+func (x *Overview) GetOverdue() int64 {
+	if x != nil {
+		return x.Overdue
+	}
+	return 0
+}
+
+func (x *Overview) GetStates() []*StateCount {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *Overview) GetAuthorities() []*AuthorityStatus {
+	if x != nil {
+		return x.Authorities
+	}
+	return nil
+}
+
+func (x *Overview) GetHistory() []*BurnPoint {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
+func (x *Overview) GetFinishedPerSecond() float64 {
+	if x != nil {
+		return x.FinishedPerSecond
+	}
+	return 0
+}
+
+func (x *Overview) GetReceivedPerSecond() float64 {
+	if x != nil {
+		return x.ReceivedPerSecond
+	}
+	return 0
+}
+
+// A BurnPoint is how much was open at a time.
+type BurnPoint struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
-	Lag           int64                  `protobuf:"varint,2,opt,name=lag,proto3" json:"lag,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	Open          int64                  `protobuf:"varint,2,opt,name=open,proto3" json:"open,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BurnPoint) Reset() {
+	*x = BurnPoint{}
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BurnPoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BurnPoint) ProtoMessage() {}
+
+func (x *BurnPoint) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BurnPoint.ProtoReflect.Descriptor instead.
+func (*BurnPoint) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *BurnPoint) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *BurnPoint) GetOpen() int64 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+// A GroupOverview is one consumer group.
+type GroupOverview struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Group string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	// Records it has not committed.
+	Lag int64 `protobuf:"varint,2,opt,name=lag,proto3" json:"lag,omitempty"`
+	// Filings not finished: not read yet, or in work.
+	Unfinished int64 `protobuf:"varint,3,opt,name=unfinished,proto3" json:"unfinished,omitempty"`
+	// Records per second that came and that were finished, over the last minute.
+	ArrivalsPerSecond float64 `protobuf:"fixed64,4,opt,name=arrivals_per_second,json=arrivalsPerSecond,proto3" json:"arrivals_per_second,omitempty"`
+	FinishedPerSecond float64 `protobuf:"fixed64,5,opt,name=finished_per_second,json=finishedPerSecond,proto3" json:"finished_per_second,omitempty"`
+	// Processes that work in it.
+	Members int32 `protobuf:"varint,6,opt,name=members,proto3" json:"members,omitempty"`
+	// How long its oldest unfinished filing has waited.
+	OldestSeconds float64 `protobuf:"fixed64,7,opt,name=oldest_seconds,json=oldestSeconds,proto3" json:"oldest_seconds,omitempty"`
+	// Partitions that wait for a person.
+	StoppedPartitions int32 `protobuf:"varint,8,opt,name=stopped_partitions,json=stoppedPartitions,proto3" json:"stopped_partitions,omitempty"`
+	// The scaler's decision; empty and zero where no scaler runs.
+	Wanted      int32  `protobuf:"varint,9,opt,name=wanted,proto3" json:"wanted,omitempty"`
+	ScaleBound  string `protobuf:"bytes,10,opt,name=scale_bound,json=scaleBound,proto3" json:"scale_bound,omitempty"`
+	ScaleReason string `protobuf:"bytes,11,opt,name=scale_reason,json=scaleReason,proto3" json:"scale_reason,omitempty"`
+	// Why the numbers above cannot be trusted; empty when they can.
+	Problem       string `protobuf:"bytes,12,opt,name=problem,proto3" json:"problem,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GroupOverview) Reset() {
 	*x = GroupOverview{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[5]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -310,7 +691,7 @@ func (x *GroupOverview) String() string {
 func (*GroupOverview) ProtoMessage() {}
 
 func (x *GroupOverview) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[5]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -323,7 +704,7 @@ func (x *GroupOverview) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupOverview.ProtoReflect.Descriptor instead.
 func (*GroupOverview) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{5}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GroupOverview) GetGroup() string {
@@ -340,6 +721,76 @@ func (x *GroupOverview) GetLag() int64 {
 	return 0
 }
 
+func (x *GroupOverview) GetUnfinished() int64 {
+	if x != nil {
+		return x.Unfinished
+	}
+	return 0
+}
+
+func (x *GroupOverview) GetArrivalsPerSecond() float64 {
+	if x != nil {
+		return x.ArrivalsPerSecond
+	}
+	return 0
+}
+
+func (x *GroupOverview) GetFinishedPerSecond() float64 {
+	if x != nil {
+		return x.FinishedPerSecond
+	}
+	return 0
+}
+
+func (x *GroupOverview) GetMembers() int32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
+func (x *GroupOverview) GetOldestSeconds() float64 {
+	if x != nil {
+		return x.OldestSeconds
+	}
+	return 0
+}
+
+func (x *GroupOverview) GetStoppedPartitions() int32 {
+	if x != nil {
+		return x.StoppedPartitions
+	}
+	return 0
+}
+
+func (x *GroupOverview) GetWanted() int32 {
+	if x != nil {
+		return x.Wanted
+	}
+	return 0
+}
+
+func (x *GroupOverview) GetScaleBound() string {
+	if x != nil {
+		return x.ScaleBound
+	}
+	return ""
+}
+
+func (x *GroupOverview) GetScaleReason() string {
+	if x != nil {
+		return x.ScaleReason
+	}
+	return ""
+}
+
+func (x *GroupOverview) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
 type ListAuthoritiesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -348,7 +799,7 @@ type ListAuthoritiesRequest struct {
 
 func (x *ListAuthoritiesRequest) Reset() {
 	*x = ListAuthoritiesRequest{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[6]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -360,7 +811,7 @@ func (x *ListAuthoritiesRequest) String() string {
 func (*ListAuthoritiesRequest) ProtoMessage() {}
 
 func (x *ListAuthoritiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[6]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -373,7 +824,7 @@ func (x *ListAuthoritiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuthoritiesRequest.ProtoReflect.Descriptor instead.
 func (*ListAuthoritiesRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{6}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{7}
 }
 
 type ListAuthoritiesResponse struct {
@@ -385,7 +836,7 @@ type ListAuthoritiesResponse struct {
 
 func (x *ListAuthoritiesResponse) Reset() {
 	*x = ListAuthoritiesResponse{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[7]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -397,7 +848,7 @@ func (x *ListAuthoritiesResponse) String() string {
 func (*ListAuthoritiesResponse) ProtoMessage() {}
 
 func (x *ListAuthoritiesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[7]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -410,7 +861,7 @@ func (x *ListAuthoritiesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuthoritiesResponse.ProtoReflect.Descriptor instead.
 func (*ListAuthoritiesResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{7}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListAuthoritiesResponse) GetAuthorities() []*AuthorityStatus {
@@ -421,18 +872,44 @@ func (x *ListAuthoritiesResponse) GetAuthorities() []*AuthorityStatus {
 }
 
 type AuthorityStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Authority     string                 `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
-	Class         string                 `protobuf:"bytes,2,opt,name=class,proto3" json:"class,omitempty"`
-	Paused        bool                   `protobuf:"varint,3,opt,name=paused,proto3" json:"paused,omitempty"`
-	Breaker       string                 `protobuf:"bytes,4,opt,name=breaker,proto3" json:"breaker,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Authority string                 `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
+	// A, B, U or C.
+	Class  string `protobuf:"bytes,2,opt,name=class,proto3" json:"class,omitempty"`
+	Paused bool   `protobuf:"varint,3,opt,name=paused,proto3" json:"paused,omitempty"`
+	// "closed", "half-open" or "open": the worst any worker sees; empty when none has said.
+	Breaker string         `protobuf:"bytes,4,opt,name=breaker,proto3" json:"breaker,omitempty"`
+	State   AuthorityState `protobuf:"varint,5,opt,name=state,proto3,enum=springtide.v1.AuthorityState" json:"state,omitempty"`
+	// Who paused it, when and why.
+	PausedBy    string                 `protobuf:"bytes,6,opt,name=paused_by,json=pausedBy,proto3" json:"paused_by,omitempty"`
+	PauseTime   *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=pause_time,json=pauseTime,proto3" json:"pause_time,omitempty"`
+	PauseReason string                 `protobuf:"bytes,8,opt,name=pause_reason,json=pauseReason,proto3" json:"pause_reason,omitempty"`
+	// When it is open again, where that is known.
+	OpenTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=open_time,json=openTime,proto3" json:"open_time,omitempty"`
+	// Requests per second it allows, 0: no limit known; and what is used.
+	QuotaPerSecond    float64 `protobuf:"fixed64,10,opt,name=quota_per_second,json=quotaPerSecond,proto3" json:"quota_per_second,omitempty"`
+	RequestsPerSecond float64 `protobuf:"fixed64,11,opt,name=requests_per_second,json=requestsPerSecond,proto3" json:"requests_per_second,omitempty"`
+	// Requests on their way, and how many it has turned out to bear.
+	InFlight int32 `protobuf:"varint,12,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	Limit    int32 `protobuf:"varint,13,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Filings for it without a final state, and when they will be done.
+	Open int64 `protobuf:"varint,14,opt,name=open,proto3" json:"open,omitempty"`
+	Eta  *Eta  `protobuf:"bytes,15,opt,name=eta,proto3" json:"eta,omitempty"`
+	// What its answers meant, over the last minute.
+	Outcomes []*OutcomeRate `protobuf:"bytes,16,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	// A word for what holds filings back, such as "breaker_open", "rate" or "throttled".
+	Cause string `protobuf:"bytes,17,opt,name=cause,proto3" json:"cause,omitempty"`
+	// Filings whose outcome is being looked up.
+	Confirming int64 `protobuf:"varint,18,opt,name=confirming,proto3" json:"confirming,omitempty"`
+	// Workers that send to it.
+	Workers       int32 `protobuf:"varint,19,opt,name=workers,proto3" json:"workers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AuthorityStatus) Reset() {
 	*x = AuthorityStatus{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[8]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -444,7 +921,7 @@ func (x *AuthorityStatus) String() string {
 func (*AuthorityStatus) ProtoMessage() {}
 
 func (x *AuthorityStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[8]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -457,7 +934,7 @@ func (x *AuthorityStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorityStatus.ProtoReflect.Descriptor instead.
 func (*AuthorityStatus) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{8}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AuthorityStatus) GetAuthority() string {
@@ -488,17 +965,177 @@ func (x *AuthorityStatus) GetBreaker() string {
 	return ""
 }
 
+func (x *AuthorityStatus) GetState() AuthorityState {
+	if x != nil {
+		return x.State
+	}
+	return AuthorityState_AUTHORITY_STATE_UNSPECIFIED
+}
+
+func (x *AuthorityStatus) GetPausedBy() string {
+	if x != nil {
+		return x.PausedBy
+	}
+	return ""
+}
+
+func (x *AuthorityStatus) GetPauseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PauseTime
+	}
+	return nil
+}
+
+func (x *AuthorityStatus) GetPauseReason() string {
+	if x != nil {
+		return x.PauseReason
+	}
+	return ""
+}
+
+func (x *AuthorityStatus) GetOpenTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OpenTime
+	}
+	return nil
+}
+
+func (x *AuthorityStatus) GetQuotaPerSecond() float64 {
+	if x != nil {
+		return x.QuotaPerSecond
+	}
+	return 0
+}
+
+func (x *AuthorityStatus) GetRequestsPerSecond() float64 {
+	if x != nil {
+		return x.RequestsPerSecond
+	}
+	return 0
+}
+
+func (x *AuthorityStatus) GetInFlight() int32 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *AuthorityStatus) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *AuthorityStatus) GetOpen() int64 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+func (x *AuthorityStatus) GetEta() *Eta {
+	if x != nil {
+		return x.Eta
+	}
+	return nil
+}
+
+func (x *AuthorityStatus) GetOutcomes() []*OutcomeRate {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+func (x *AuthorityStatus) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *AuthorityStatus) GetConfirming() int64 {
+	if x != nil {
+		return x.Confirming
+	}
+	return 0
+}
+
+func (x *AuthorityStatus) GetWorkers() int32 {
+	if x != nil {
+		return x.Workers
+	}
+	return 0
+}
+
+type OutcomeRate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "accepted", "rejected", "pending", "busy" or "unknown".
+	Kind          string  `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	PerSecond     float64 `protobuf:"fixed64,2,opt,name=per_second,json=perSecond,proto3" json:"per_second,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutcomeRate) Reset() {
+	*x = OutcomeRate{}
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutcomeRate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutcomeRate) ProtoMessage() {}
+
+func (x *OutcomeRate) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutcomeRate.ProtoReflect.Descriptor instead.
+func (*OutcomeRate) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *OutcomeRate) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *OutcomeRate) GetPerSecond() float64 {
+	if x != nil {
+		return x.PerSecond
+	}
+	return 0
+}
+
 type PauseAuthorityRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Authority     string                 `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A code such as "cn.31", or the beginning of several: "cn" pauses all of them.
+	Authority string `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
+	// Why; recorded, and shown to colleagues.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PauseAuthorityRequest) Reset() {
 	*x = PauseAuthorityRequest{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[9]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -510,7 +1147,7 @@ func (x *PauseAuthorityRequest) String() string {
 func (*PauseAuthorityRequest) ProtoMessage() {}
 
 func (x *PauseAuthorityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[9]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -523,7 +1160,7 @@ func (x *PauseAuthorityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseAuthorityRequest.ProtoReflect.Descriptor instead.
 func (*PauseAuthorityRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{9}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PauseAuthorityRequest) GetAuthority() string {
@@ -541,14 +1178,17 @@ func (x *PauseAuthorityRequest) GetReason() string {
 }
 
 type PauseAuthorityResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Authority *AuthorityStatus       `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
+	// What an operator should know, such as that it was paused already.
+	Warning       *LocalizedText `protobuf:"bytes,2,opt,name=warning,proto3" json:"warning,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PauseAuthorityResponse) Reset() {
 	*x = PauseAuthorityResponse{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[10]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -560,7 +1200,7 @@ func (x *PauseAuthorityResponse) String() string {
 func (*PauseAuthorityResponse) ProtoMessage() {}
 
 func (x *PauseAuthorityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[10]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -573,19 +1213,34 @@ func (x *PauseAuthorityResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseAuthorityResponse.ProtoReflect.Descriptor instead.
 func (*PauseAuthorityResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{10}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PauseAuthorityResponse) GetAuthority() *AuthorityStatus {
+	if x != nil {
+		return x.Authority
+	}
+	return nil
+}
+
+func (x *PauseAuthorityResponse) GetWarning() *LocalizedText {
+	if x != nil {
+		return x.Warning
+	}
+	return nil
 }
 
 type ResumeAuthorityRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Authority     string                 `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResumeAuthorityRequest) Reset() {
 	*x = ResumeAuthorityRequest{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[11]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -597,7 +1252,7 @@ func (x *ResumeAuthorityRequest) String() string {
 func (*ResumeAuthorityRequest) ProtoMessage() {}
 
 func (x *ResumeAuthorityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[11]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -610,7 +1265,7 @@ func (x *ResumeAuthorityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeAuthorityRequest.ProtoReflect.Descriptor instead.
 func (*ResumeAuthorityRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{11}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ResumeAuthorityRequest) GetAuthority() string {
@@ -620,15 +1275,25 @@ func (x *ResumeAuthorityRequest) GetAuthority() string {
 	return ""
 }
 
+func (x *ResumeAuthorityRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type ResumeAuthorityResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Authority *AuthorityStatus       `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
+	// What is known of an authority that still does not answer, or that was not paused.
+	Warning       *LocalizedText `protobuf:"bytes,2,opt,name=warning,proto3" json:"warning,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResumeAuthorityResponse) Reset() {
 	*x = ResumeAuthorityResponse{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[12]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -640,7 +1305,7 @@ func (x *ResumeAuthorityResponse) String() string {
 func (*ResumeAuthorityResponse) ProtoMessage() {}
 
 func (x *ResumeAuthorityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[12]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -653,7 +1318,21 @@ func (x *ResumeAuthorityResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeAuthorityResponse.ProtoReflect.Descriptor instead.
 func (*ResumeAuthorityResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{12}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ResumeAuthorityResponse) GetAuthority() *AuthorityStatus {
+	if x != nil {
+		return x.Authority
+	}
+	return nil
+}
+
+func (x *ResumeAuthorityResponse) GetWarning() *LocalizedText {
+	if x != nil {
+		return x.Warning
+	}
+	return nil
 }
 
 type ListFailuresRequest struct {
@@ -664,7 +1343,7 @@ type ListFailuresRequest struct {
 
 func (x *ListFailuresRequest) Reset() {
 	*x = ListFailuresRequest{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[13]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -676,7 +1355,7 @@ func (x *ListFailuresRequest) String() string {
 func (*ListFailuresRequest) ProtoMessage() {}
 
 func (x *ListFailuresRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[13]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -689,19 +1368,20 @@ func (x *ListFailuresRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFailuresRequest.ProtoReflect.Descriptor instead.
 func (*ListFailuresRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{13}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{15}
 }
 
 type ListFailuresResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Failures      []*FailureGroup        `protobuf:"bytes,1,rep,name=failures,proto3" json:"failures,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The largest first, at most 500.
+	Failures      []*FailureGroup `protobuf:"bytes,1,rep,name=failures,proto3" json:"failures,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListFailuresResponse) Reset() {
 	*x = ListFailuresResponse{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[14]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -713,7 +1393,7 @@ func (x *ListFailuresResponse) String() string {
 func (*ListFailuresResponse) ProtoMessage() {}
 
 func (x *ListFailuresResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[14]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -726,7 +1406,7 @@ func (x *ListFailuresResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFailuresResponse.ProtoReflect.Descriptor instead.
 func (*ListFailuresResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{14}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListFailuresResponse) GetFailures() []*FailureGroup {
@@ -736,18 +1416,29 @@ func (x *ListFailuresResponse) GetFailures() []*FailureGroup {
 	return nil
 }
 
+// A FailureGroup is the filings that did not end well, or wait, for one reason.
 type FailureGroup struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
-	Turn          Turn                   `protobuf:"varint,2,opt,name=turn,proto3,enum=springtide.v1.Turn" json:"turn,omitempty"`
-	Count         int64                  `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "state:code", such as "rejected:E1001" or "waiting:breaker_open".
+	Reason string      `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	Turn   Turn        `protobuf:"varint,2,opt,name=turn,proto3,enum=springtide.v1.Turn" json:"turn,omitempty"`
+	Count  int64       `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	State  FilingState `protobuf:"varint,4,opt,name=state,proto3,enum=springtide.v1.FilingState" json:"state,omitempty"`
+	// The second half of the reason; empty when there is none.
+	Code string `protobuf:"bytes,5,opt,name=code,proto3" json:"code,omitempty"`
+	// What it means.
+	Message *LocalizedText `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	// RetryFailures may be used.
+	Retryable bool `protobuf:"varint,7,opt,name=retryable,proto3" json:"retryable,omitempty"`
+	// The run that retries them now, if any.
+	RunId         string `protobuf:"bytes,8,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FailureGroup) Reset() {
 	*x = FailureGroup{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[15]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -759,7 +1450,7 @@ func (x *FailureGroup) String() string {
 func (*FailureGroup) ProtoMessage() {}
 
 func (x *FailureGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[15]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -772,7 +1463,7 @@ func (x *FailureGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailureGroup.ProtoReflect.Descriptor instead.
 func (*FailureGroup) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{15}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *FailureGroup) GetReason() string {
@@ -796,18 +1487,57 @@ func (x *FailureGroup) GetCount() int64 {
 	return 0
 }
 
+func (x *FailureGroup) GetState() FilingState {
+	if x != nil {
+		return x.State
+	}
+	return FilingState_FILING_STATE_UNSPECIFIED
+}
+
+func (x *FailureGroup) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *FailureGroup) GetMessage() *LocalizedText {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *FailureGroup) GetRetryable() bool {
+	if x != nil {
+		return x.Retryable
+	}
+	return false
+}
+
+func (x *FailureGroup) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
 type RetryFailuresRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
-	Preview       bool                   `protobuf:"varint,2,opt,name=preview,proto3" json:"preview,omitempty"`
-	PerSecond     int32                  `protobuf:"varint,3,opt,name=per_second,json=perSecond,proto3" json:"per_second,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Reason string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Only counts.
+	Preview bool `protobuf:"varint,2,opt,name=preview,proto3" json:"preview,omitempty"`
+	// Filings per second at most; 0: 50.
+	PerSecond int32 `protobuf:"varint,3,opt,name=per_second,json=perSecond,proto3" json:"per_second,omitempty"`
+	// Why; recorded.
+	Why           string `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RetryFailuresRequest) Reset() {
 	*x = RetryFailuresRequest{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[16]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -819,7 +1549,7 @@ func (x *RetryFailuresRequest) String() string {
 func (*RetryFailuresRequest) ProtoMessage() {}
 
 func (x *RetryFailuresRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[16]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -832,7 +1562,7 @@ func (x *RetryFailuresRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryFailuresRequest.ProtoReflect.Descriptor instead.
 func (*RetryFailuresRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{16}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RetryFailuresRequest) GetReason() string {
@@ -856,16 +1586,29 @@ func (x *RetryFailuresRequest) GetPerSecond() int32 {
 	return 0
 }
 
+func (x *RetryFailuresRequest) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 type RetryFailuresResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Count         int64                  `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many there are.
+	Count int64 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	// The run: a new one, or the one that was under way for this reason already. Absent in a preview
+	// where none is.
+	Run *RetryRun `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	// Somebody else's run was under way, and none was started.
+	AlreadyRunning bool `protobuf:"varint,3,opt,name=already_running,json=alreadyRunning,proto3" json:"already_running,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *RetryFailuresResponse) Reset() {
 	*x = RetryFailuresResponse{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[17]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -877,7 +1620,7 @@ func (x *RetryFailuresResponse) String() string {
 func (*RetryFailuresResponse) ProtoMessage() {}
 
 func (x *RetryFailuresResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[17]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -890,7 +1633,7 @@ func (x *RetryFailuresResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryFailuresResponse.ProtoReflect.Descriptor instead.
 func (*RetryFailuresResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{17}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RetryFailuresResponse) GetCount() int64 {
@@ -898,6 +1641,332 @@ func (x *RetryFailuresResponse) GetCount() int64 {
 		return x.Count
 	}
 	return 0
+}
+
+func (x *RetryFailuresResponse) GetRun() *RetryRun {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *RetryFailuresResponse) GetAlreadyRunning() bool {
+	if x != nil {
+		return x.AlreadyRunning
+	}
+	return false
+}
+
+// A RetryRun tries again all filings that failed for one reason.
+type RetryRun struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	RunId  string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Reason string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Who started it, and why.
+	Subject   string                 `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
+	Why       string                 `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Absent while it runs.
+	EndTime   *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	PerSecond int32                  `protobuf:"varint,7,opt,name=per_second,json=perSecond,proto3" json:"per_second,omitempty"`
+	// How many there were when it began.
+	Count int64 `protobuf:"varint,8,opt,name=count,proto3" json:"count,omitempty"`
+	// Put back to work; no longer in that state; and failed.
+	Retried int64 `protobuf:"varint,9,opt,name=retried,proto3" json:"retried,omitempty"`
+	Skipped int64 `protobuf:"varint,10,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	Failed  int64 `protobuf:"varint,11,opt,name=failed,proto3" json:"failed,omitempty"`
+	// "running", "done", or why it ended early.
+	Outcome       string `protobuf:"bytes,12,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryRun) Reset() {
+	*x = RetryRun{}
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryRun) ProtoMessage() {}
+
+func (x *RetryRun) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryRun.ProtoReflect.Descriptor instead.
+func (*RetryRun) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RetryRun) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *RetryRun) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RetryRun) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *RetryRun) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *RetryRun) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *RetryRun) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *RetryRun) GetPerSecond() int32 {
+	if x != nil {
+		return x.PerSecond
+	}
+	return 0
+}
+
+func (x *RetryRun) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *RetryRun) GetRetried() int64 {
+	if x != nil {
+		return x.Retried
+	}
+	return 0
+}
+
+func (x *RetryRun) GetSkipped() int64 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
+}
+
+func (x *RetryRun) GetFailed() int64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *RetryRun) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+type GetRetryRunRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	PageSize      int32                  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string                 `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRetryRunRequest) Reset() {
+	*x = GetRetryRunRequest{}
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRetryRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRetryRunRequest) ProtoMessage() {}
+
+func (x *GetRetryRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRetryRunRequest.ProtoReflect.Descriptor instead.
+func (*GetRetryRunRequest) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GetRetryRunRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *GetRetryRunRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *GetRetryRunRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type GetRetryRunResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   *RetryRun              `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	// In the order in which they were tried; at most 20,000 of a run are kept.
+	Results       []*RetryResult `protobuf:"bytes,2,rep,name=results,proto3" json:"results,omitempty"`
+	NextPageToken string         `protobuf:"bytes,3,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRetryRunResponse) Reset() {
+	*x = GetRetryRunResponse{}
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRetryRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRetryRunResponse) ProtoMessage() {}
+
+func (x *GetRetryRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRetryRunResponse.ProtoReflect.Descriptor instead.
+func (*GetRetryRunResponse) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *GetRetryRunResponse) GetRun() *RetryRun {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *GetRetryRunResponse) GetResults() []*RetryResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *GetRetryRunResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type RetryResult struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	FilingId string                 `protobuf:"bytes,1,opt,name=filing_id,json=filingId,proto3" json:"filing_id,omitempty"`
+	// Empty: it was put back to work. Otherwise a reason of the error catalogue.
+	Error         string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryResult) Reset() {
+	*x = RetryResult{}
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryResult) ProtoMessage() {}
+
+func (x *RetryResult) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryResult.ProtoReflect.Descriptor instead.
+func (*RetryResult) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RetryResult) GetFilingId() string {
+	if x != nil {
+		return x.FilingId
+	}
+	return ""
+}
+
+func (x *RetryResult) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
 }
 
 type ListTopTenantsRequest struct {
@@ -908,7 +1977,7 @@ type ListTopTenantsRequest struct {
 
 func (x *ListTopTenantsRequest) Reset() {
 	*x = ListTopTenantsRequest{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[18]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -920,7 +1989,7 @@ func (x *ListTopTenantsRequest) String() string {
 func (*ListTopTenantsRequest) ProtoMessage() {}
 
 func (x *ListTopTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[18]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -933,19 +2002,20 @@ func (x *ListTopTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ListTopTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{18}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{24}
 }
 
 type ListTopTenantsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Tenants       []*TenantLoad          `protobuf:"bytes,1,rep,name=tenants,proto3" json:"tenants,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The ten with the most open filings.
+	Tenants       []*TenantLoad `protobuf:"bytes,1,rep,name=tenants,proto3" json:"tenants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListTopTenantsResponse) Reset() {
 	*x = ListTopTenantsResponse{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[19]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +2027,7 @@ func (x *ListTopTenantsResponse) String() string {
 func (*ListTopTenantsResponse) ProtoMessage() {}
 
 func (x *ListTopTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[19]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +2040,7 @@ func (x *ListTopTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ListTopTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{19}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListTopTenantsResponse) GetTenants() []*TenantLoad {
@@ -981,16 +2051,19 @@ func (x *ListTopTenantsResponse) GetTenants() []*TenantLoad {
 }
 
 type TenantLoad struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	Open          int64                  `protobuf:"varint,2,opt,name=open,proto3" json:"open,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Filings without a final state.
+	Open int64 `protobuf:"varint,2,opt,name=open,proto3" json:"open,omitempty"`
+	// Share of all open filings, 0 to 1.
+	Share         float64 `protobuf:"fixed64,3,opt,name=share,proto3" json:"share,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TenantLoad) Reset() {
 	*x = TenantLoad{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[20]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1002,7 +2075,7 @@ func (x *TenantLoad) String() string {
 func (*TenantLoad) ProtoMessage() {}
 
 func (x *TenantLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[20]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1015,7 +2088,7 @@ func (x *TenantLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantLoad.ProtoReflect.Descriptor instead.
 func (*TenantLoad) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{20}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TenantLoad) GetTenant() string {
@@ -1032,6 +2105,232 @@ func (x *TenantLoad) GetOpen() int64 {
 	return 0
 }
 
+func (x *TenantLoad) GetShare() float64 {
+	if x != nil {
+		return x.Share
+	}
+	return 0
+}
+
+type ListActsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PageSize      int32                  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string                 `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListActsRequest) Reset() {
+	*x = ListActsRequest{}
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListActsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListActsRequest) ProtoMessage() {}
+
+func (x *ListActsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListActsRequest.ProtoReflect.Descriptor instead.
+func (*ListActsRequest) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ListActsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListActsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListActsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Acts          []*Act                 `protobuf:"bytes,1,rep,name=acts,proto3" json:"acts,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListActsResponse) Reset() {
+	*x = ListActsResponse{}
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListActsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListActsResponse) ProtoMessage() {}
+
+func (x *ListActsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListActsResponse.ProtoReflect.Descriptor instead.
+func (*ListActsResponse) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ListActsResponse) GetActs() []*Act {
+	if x != nil {
+		return x.Acts
+	}
+	return nil
+}
+
+func (x *ListActsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// An Act is something an operator did or tried.
+type Act struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	ActId string                 `protobuf:"bytes,1,opt,name=act_id,json=actId,proto3" json:"act_id,omitempty"`
+	// Who: the subject of the key, and whose it is.
+	Subject string                 `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	Tenant  string                 `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Time    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	// What: "authority.pause", "authority.resume", "failures.retry", "deadletter.replay", "quarantine.resolve",
+	// or "denied" when a key without the role tried.
+	Action string `protobuf:"bytes,5,opt,name=action,proto3" json:"action,omitempty"`
+	// What it was done to: an authority, a reason, a filing or a dead letter.
+	Target string `protobuf:"bytes,6,opt,name=target,proto3" json:"target,omitempty"`
+	// Why, in the operator's words.
+	Why string `protobuf:"bytes,7,opt,name=why,proto3" json:"why,omitempty"`
+	// "done", a reason of the error catalogue, or empty: begun, and its outcome was never recorded.
+	Outcome       string                 `protobuf:"bytes,8,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	OutcomeTime   *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=outcome_time,json=outcomeTime,proto3" json:"outcome_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Act) Reset() {
+	*x = Act{}
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Act) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Act) ProtoMessage() {}
+
+func (x *Act) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Act.ProtoReflect.Descriptor instead.
+func (*Act) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Act) GetActId() string {
+	if x != nil {
+		return x.ActId
+	}
+	return ""
+}
+
+func (x *Act) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Act) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *Act) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Act) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *Act) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *Act) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *Act) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *Act) GetOutcomeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OutcomeTime
+	}
+	return nil
+}
+
 type ListDeadLettersRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	PageSize      int32                  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
@@ -1042,7 +2341,7 @@ type ListDeadLettersRequest struct {
 
 func (x *ListDeadLettersRequest) Reset() {
 	*x = ListDeadLettersRequest{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[21]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +2353,7 @@ func (x *ListDeadLettersRequest) String() string {
 func (*ListDeadLettersRequest) ProtoMessage() {}
 
 func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[21]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +2366,7 @@ func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{21}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListDeadLettersRequest) GetPageSize() int32 {
@@ -1094,7 +2393,7 @@ type ListDeadLettersResponse struct {
 
 func (x *ListDeadLettersResponse) Reset() {
 	*x = ListDeadLettersResponse{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[22]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1106,7 +2405,7 @@ func (x *ListDeadLettersResponse) String() string {
 func (*ListDeadLettersResponse) ProtoMessage() {}
 
 func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[22]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1119,7 +2418,7 @@ func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{22}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListDeadLettersResponse) GetDeadLetters() []*DeadLetterInfo {
@@ -1152,7 +2451,7 @@ type DeadLetterInfo struct {
 
 func (x *DeadLetterInfo) Reset() {
 	*x = DeadLetterInfo{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[23]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +2463,7 @@ func (x *DeadLetterInfo) String() string {
 func (*DeadLetterInfo) ProtoMessage() {}
 
 func (x *DeadLetterInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[23]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +2476,7 @@ func (x *DeadLetterInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetterInfo.ProtoReflect.Descriptor instead.
 func (*DeadLetterInfo) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{23}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DeadLetterInfo) GetDeadLetterId() string {
@@ -1216,15 +2515,17 @@ func (x *DeadLetterInfo) GetTime() *timestamppb.Timestamp {
 }
 
 type ReplayDeadLetterRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	DeadLetterId  string                 `protobuf:"bytes,1,opt,name=dead_letter_id,json=deadLetterId,proto3" json:"dead_letter_id,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	DeadLetterId string                 `protobuf:"bytes,1,opt,name=dead_letter_id,json=deadLetterId,proto3" json:"dead_letter_id,omitempty"`
+	// Why; recorded.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReplayDeadLetterRequest) Reset() {
 	*x = ReplayDeadLetterRequest{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[24]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +2537,7 @@ func (x *ReplayDeadLetterRequest) String() string {
 func (*ReplayDeadLetterRequest) ProtoMessage() {}
 
 func (x *ReplayDeadLetterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[24]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,12 +2550,19 @@ func (x *ReplayDeadLetterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayDeadLetterRequest.ProtoReflect.Descriptor instead.
 func (*ReplayDeadLetterRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{24}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ReplayDeadLetterRequest) GetDeadLetterId() string {
 	if x != nil {
 		return x.DeadLetterId
+	}
+	return ""
+}
+
+func (x *ReplayDeadLetterRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
 	}
 	return ""
 }
@@ -1267,7 +2575,7 @@ type ReplayDeadLetterResponse struct {
 
 func (x *ReplayDeadLetterResponse) Reset() {
 	*x = ReplayDeadLetterResponse{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[25]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1279,7 +2587,7 @@ func (x *ReplayDeadLetterResponse) String() string {
 func (*ReplayDeadLetterResponse) ProtoMessage() {}
 
 func (x *ReplayDeadLetterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[25]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1292,7 +2600,7 @@ func (x *ReplayDeadLetterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayDeadLetterResponse.ProtoReflect.Descriptor instead.
 func (*ReplayDeadLetterResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{25}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{34}
 }
 
 type ListQuarantineRequest struct {
@@ -1305,7 +2613,7 @@ type ListQuarantineRequest struct {
 
 func (x *ListQuarantineRequest) Reset() {
 	*x = ListQuarantineRequest{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[26]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +2625,7 @@ func (x *ListQuarantineRequest) String() string {
 func (*ListQuarantineRequest) ProtoMessage() {}
 
 func (x *ListQuarantineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[26]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +2638,7 @@ func (x *ListQuarantineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQuarantineRequest.ProtoReflect.Descriptor instead.
 func (*ListQuarantineRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{26}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListQuarantineRequest) GetPageSize() int32 {
@@ -1357,7 +2665,7 @@ type ListQuarantineResponse struct {
 
 func (x *ListQuarantineResponse) Reset() {
 	*x = ListQuarantineResponse{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[27]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1369,7 +2677,7 @@ func (x *ListQuarantineResponse) String() string {
 func (*ListQuarantineResponse) ProtoMessage() {}
 
 func (x *ListQuarantineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[27]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1382,7 +2690,7 @@ func (x *ListQuarantineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQuarantineResponse.ProtoReflect.Descriptor instead.
 func (*ListQuarantineResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{27}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListQuarantineResponse) GetFilings() []*Filing {
@@ -1414,7 +2722,7 @@ type ResolveQuarantineRequest struct {
 
 func (x *ResolveQuarantineRequest) Reset() {
 	*x = ResolveQuarantineRequest{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[28]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1426,7 +2734,7 @@ func (x *ResolveQuarantineRequest) String() string {
 func (*ResolveQuarantineRequest) ProtoMessage() {}
 
 func (x *ResolveQuarantineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[28]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1439,7 +2747,7 @@ func (x *ResolveQuarantineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveQuarantineRequest.ProtoReflect.Descriptor instead.
 func (*ResolveQuarantineRequest) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{28}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ResolveQuarantineRequest) GetFilingId() string {
@@ -1479,7 +2787,7 @@ type ResolveQuarantineResponse struct {
 
 func (x *ResolveQuarantineResponse) Reset() {
 	*x = ResolveQuarantineResponse{}
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[29]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1491,7 +2799,7 @@ func (x *ResolveQuarantineResponse) String() string {
 func (*ResolveQuarantineResponse) ProtoMessage() {}
 
 func (x *ResolveQuarantineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_springtide_v1_operations_service_proto_msgTypes[29]
+	mi := &file_springtide_v1_operations_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1504,7 +2812,7 @@ func (x *ResolveQuarantineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveQuarantineResponse.ProtoReflect.Descriptor instead.
 func (*ResolveQuarantineResponse) Descriptor() ([]byte, []int) {
-	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{29}
+	return file_springtide_v1_operations_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ResolveQuarantineResponse) GetFiling() *Filing {
@@ -1518,56 +2826,173 @@ var File_springtide_v1_operations_service_proto protoreflect.FileDescriptor
 
 const file_springtide_v1_operations_service_proto_rawDesc = "" +
 	"\n" +
-	"&springtide/v1/operations_service.proto\x12\rspringtide.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aspringtide/v1/filing.proto\"\x14\n" +
+	"&springtide/v1/operations_service.proto\x12\rspringtide.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aspringtide/v1/filing.proto\x1a\"springtide/v1/filing_service.proto\x1a\x1aspringtide/v1/return.proto\"\x14\n" +
 	"\x12GetOverviewRequest\"J\n" +
 	"\x13GetOverviewResponse\x123\n" +
 	"\boverview\x18\x01 \x01(\v2\x17.springtide.v1.OverviewR\boverview\"\x16\n" +
 	"\x14WatchOverviewRequest\"L\n" +
 	"\x15WatchOverviewResponse\x123\n" +
-	"\boverview\x18\x01 \x01(\v2\x17.springtide.v1.OverviewR\boverview\"p\n" +
+	"\boverview\x18\x01 \x01(\v2\x17.springtide.v1.OverviewR\boverview\"\xf0\x05\n" +
 	"\bOverview\x124\n" +
 	"\x06groups\x18\x01 \x03(\v2\x1c.springtide.v1.GroupOverviewR\x06groups\x12.\n" +
-	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"7\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x120\n" +
+	"\averdict\x18\x03 \x01(\x0e2\x16.springtide.v1.VerdictR\averdict\x12*\n" +
+	"\x05bound\x18\x04 \x01(\x0e2\x14.springtide.v1.BoundR\x05bound\x12\x19\n" +
+	"\bbound_by\x18\x05 \x01(\tR\aboundBy\x128\n" +
+	"\bheadline\x18\x06 \x01(\v2\x1c.springtide.v1.LocalizedTextR\bheadline\x126\n" +
+	"\abecause\x18\a \x03(\v2\x1c.springtide.v1.LocalizedTextR\abecause\x126\n" +
+	"\bdeadline\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12$\n" +
+	"\x03eta\x18\t \x01(\v2\x12.springtide.v1.EtaR\x03eta\x12\x12\n" +
+	"\x04open\x18\n" +
+	" \x01(\x03R\x04open\x12\x18\n" +
+	"\aoverdue\x18\v \x01(\x03R\aoverdue\x121\n" +
+	"\x06states\x18\f \x03(\v2\x19.springtide.v1.StateCountR\x06states\x12@\n" +
+	"\vauthorities\x18\r \x03(\v2\x1e.springtide.v1.AuthorityStatusR\vauthorities\x122\n" +
+	"\ahistory\x18\x0e \x03(\v2\x18.springtide.v1.BurnPointR\ahistory\x12.\n" +
+	"\x13finished_per_second\x18\x0f \x01(\x01R\x11finishedPerSecond\x12.\n" +
+	"\x13received_per_second\x18\x10 \x01(\x01R\x11receivedPerSecond\"O\n" +
+	"\tBurnPoint\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
+	"\x04open\x18\x02 \x01(\x03R\x04open\"\x9d\x03\n" +
 	"\rGroupOverview\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x10\n" +
-	"\x03lag\x18\x02 \x01(\x03R\x03lag\"\x18\n" +
+	"\x03lag\x18\x02 \x01(\x03R\x03lag\x12\x1e\n" +
+	"\n" +
+	"unfinished\x18\x03 \x01(\x03R\n" +
+	"unfinished\x12.\n" +
+	"\x13arrivals_per_second\x18\x04 \x01(\x01R\x11arrivalsPerSecond\x12.\n" +
+	"\x13finished_per_second\x18\x05 \x01(\x01R\x11finishedPerSecond\x12\x18\n" +
+	"\amembers\x18\x06 \x01(\x05R\amembers\x12%\n" +
+	"\x0eoldest_seconds\x18\a \x01(\x01R\roldestSeconds\x12-\n" +
+	"\x12stopped_partitions\x18\b \x01(\x05R\x11stoppedPartitions\x12\x16\n" +
+	"\x06wanted\x18\t \x01(\x05R\x06wanted\x12\x1f\n" +
+	"\vscale_bound\x18\n" +
+	" \x01(\tR\n" +
+	"scaleBound\x12!\n" +
+	"\fscale_reason\x18\v \x01(\tR\vscaleReason\x12\x18\n" +
+	"\aproblem\x18\f \x01(\tR\aproblem\"\x18\n" +
 	"\x16ListAuthoritiesRequest\"[\n" +
 	"\x17ListAuthoritiesResponse\x12@\n" +
-	"\vauthorities\x18\x01 \x03(\v2\x1e.springtide.v1.AuthorityStatusR\vauthorities\"w\n" +
+	"\vauthorities\x18\x01 \x03(\v2\x1e.springtide.v1.AuthorityStatusR\vauthorities\"\xaf\x05\n" +
 	"\x0fAuthorityStatus\x12\x1c\n" +
 	"\tauthority\x18\x01 \x01(\tR\tauthority\x12\x14\n" +
 	"\x05class\x18\x02 \x01(\tR\x05class\x12\x16\n" +
 	"\x06paused\x18\x03 \x01(\bR\x06paused\x12\x18\n" +
-	"\abreaker\x18\x04 \x01(\tR\abreaker\"b\n" +
+	"\abreaker\x18\x04 \x01(\tR\abreaker\x123\n" +
+	"\x05state\x18\x05 \x01(\x0e2\x1d.springtide.v1.AuthorityStateR\x05state\x12\x1b\n" +
+	"\tpaused_by\x18\x06 \x01(\tR\bpausedBy\x129\n" +
+	"\n" +
+	"pause_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tpauseTime\x12!\n" +
+	"\fpause_reason\x18\b \x01(\tR\vpauseReason\x127\n" +
+	"\topen_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\bopenTime\x12(\n" +
+	"\x10quota_per_second\x18\n" +
+	" \x01(\x01R\x0equotaPerSecond\x12.\n" +
+	"\x13requests_per_second\x18\v \x01(\x01R\x11requestsPerSecond\x12\x1b\n" +
+	"\tin_flight\x18\f \x01(\x05R\binFlight\x12\x14\n" +
+	"\x05limit\x18\r \x01(\x05R\x05limit\x12\x12\n" +
+	"\x04open\x18\x0e \x01(\x03R\x04open\x12$\n" +
+	"\x03eta\x18\x0f \x01(\v2\x12.springtide.v1.EtaR\x03eta\x126\n" +
+	"\boutcomes\x18\x10 \x03(\v2\x1a.springtide.v1.OutcomeRateR\boutcomes\x12\x14\n" +
+	"\x05cause\x18\x11 \x01(\tR\x05cause\x12\x1e\n" +
+	"\n" +
+	"confirming\x18\x12 \x01(\x03R\n" +
+	"confirming\x12\x18\n" +
+	"\aworkers\x18\x13 \x01(\x05R\aworkers\"@\n" +
+	"\vOutcomeRate\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1d\n" +
+	"\n" +
+	"per_second\x18\x02 \x01(\x01R\tperSecond\"b\n" +
 	"\x15PauseAuthorityRequest\x12'\n" +
 	"\tauthority\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\tauthority\x12 \n" +
-	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"\x18\n" +
-	"\x16PauseAuthorityResponse\"A\n" +
+	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"\x8e\x01\n" +
+	"\x16PauseAuthorityResponse\x12<\n" +
+	"\tauthority\x18\x01 \x01(\v2\x1e.springtide.v1.AuthorityStatusR\tauthority\x126\n" +
+	"\awarning\x18\x02 \x01(\v2\x1c.springtide.v1.LocalizedTextR\awarning\"c\n" +
 	"\x16ResumeAuthorityRequest\x12'\n" +
-	"\tauthority\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\tauthority\"\x19\n" +
-	"\x17ResumeAuthorityResponse\"\x15\n" +
+	"\tauthority\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\tauthority\x12 \n" +
+	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"\x8f\x01\n" +
+	"\x17ResumeAuthorityResponse\x12<\n" +
+	"\tauthority\x18\x01 \x01(\v2\x1e.springtide.v1.AuthorityStatusR\tauthority\x126\n" +
+	"\awarning\x18\x02 \x01(\v2\x1c.springtide.v1.LocalizedTextR\awarning\"\x15\n" +
 	"\x13ListFailuresRequest\"O\n" +
 	"\x14ListFailuresResponse\x127\n" +
-	"\bfailures\x18\x01 \x03(\v2\x1b.springtide.v1.FailureGroupR\bfailures\"e\n" +
+	"\bfailures\x18\x01 \x03(\v2\x1b.springtide.v1.FailureGroupR\bfailures\"\x98\x02\n" +
 	"\fFailureGroup\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12'\n" +
 	"\x04turn\x18\x02 \x01(\x0e2\x13.springtide.v1.TurnR\x04turn\x12\x14\n" +
-	"\x05count\x18\x03 \x01(\x03R\x05count\"~\n" +
-	"\x14RetryFailuresRequest\x12!\n" +
-	"\x06reason\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x06reason\x12\x18\n" +
+	"\x05count\x18\x03 \x01(\x03R\x05count\x120\n" +
+	"\x05state\x18\x04 \x01(\x0e2\x1a.springtide.v1.FilingStateR\x05state\x12\x12\n" +
+	"\x04code\x18\x05 \x01(\tR\x04code\x126\n" +
+	"\amessage\x18\x06 \x01(\v2\x1c.springtide.v1.LocalizedTextR\amessage\x12\x1c\n" +
+	"\tretryable\x18\a \x01(\bR\tretryable\x12\x15\n" +
+	"\x06run_id\x18\b \x01(\tR\x05runId\"\x9b\x01\n" +
+	"\x14RetryFailuresRequest\x12\"\n" +
+	"\x06reason\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x06reason\x12\x18\n" +
 	"\apreview\x18\x02 \x01(\bR\apreview\x12)\n" +
 	"\n" +
 	"per_second\x18\x03 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\x90N(\x00R\tperSecond\"-\n" +
+	"\xbaH\a\x1a\x05\x18\x90N(\x00R\tperSecond\x12\x1a\n" +
+	"\x03why\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x03why\"\x81\x01\n" +
 	"\x15RetryFailuresResponse\x12\x14\n" +
-	"\x05count\x18\x01 \x01(\x03R\x05count\"\x17\n" +
+	"\x05count\x18\x01 \x01(\x03R\x05count\x12)\n" +
+	"\x03run\x18\x02 \x01(\v2\x17.springtide.v1.RetryRunR\x03run\x12'\n" +
+	"\x0falready_running\x18\x03 \x01(\bR\x0ealreadyRunning\"\xf2\x02\n" +
+	"\bRetryRun\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
+	"\asubject\x18\x03 \x01(\tR\asubject\x12\x10\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\x129\n" +
+	"\n" +
+	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x1d\n" +
+	"\n" +
+	"per_second\x18\a \x01(\x05R\tperSecond\x12\x14\n" +
+	"\x05count\x18\b \x01(\x03R\x05count\x12\x18\n" +
+	"\aretried\x18\t \x01(\x03R\aretried\x12\x18\n" +
+	"\askipped\x18\n" +
+	" \x01(\x03R\askipped\x12\x16\n" +
+	"\x06failed\x18\v \x01(\x03R\x06failed\x12\x18\n" +
+	"\aoutcome\x18\f \x01(\tR\aoutcome\"\x87\x01\n" +
+	"\x12GetRetryRunRequest\x12 \n" +
+	"\x06run_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05runId\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12&\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\tpageToken\"\x9e\x01\n" +
+	"\x13GetRetryRunResponse\x12)\n" +
+	"\x03run\x18\x01 \x01(\v2\x17.springtide.v1.RetryRunR\x03run\x124\n" +
+	"\aresults\x18\x02 \x03(\v2\x1a.springtide.v1.RetryResultR\aresults\x12&\n" +
+	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\"@\n" +
+	"\vRetryResult\x12\x1b\n" +
+	"\tfiling_id\x18\x01 \x01(\tR\bfilingId\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\x17\n" +
 	"\x15ListTopTenantsRequest\"M\n" +
 	"\x16ListTopTenantsResponse\x123\n" +
-	"\atenants\x18\x01 \x03(\v2\x19.springtide.v1.TenantLoadR\atenants\"8\n" +
+	"\atenants\x18\x01 \x03(\v2\x19.springtide.v1.TenantLoadR\atenants\"N\n" +
 	"\n" +
 	"TenantLoad\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
-	"\x04open\x18\x02 \x01(\x03R\x04open\"j\n" +
+	"\x04open\x18\x02 \x01(\x03R\x04open\x12\x14\n" +
+	"\x05share\x18\x03 \x01(\x01R\x05share\"b\n" +
+	"\x0fListActsRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xf4\x03(\x00R\bpageSize\x12&\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\tpageToken\"b\n" +
+	"\x10ListActsResponse\x12&\n" +
+	"\x04acts\x18\x01 \x03(\v2\x12.springtide.v1.ActR\x04acts\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x99\x02\n" +
+	"\x03Act\x12\x15\n" +
+	"\x06act_id\x18\x01 \x01(\tR\x05actId\x12\x18\n" +
+	"\asubject\x18\x02 \x01(\tR\asubject\x12\x16\n" +
+	"\x06tenant\x18\x03 \x01(\tR\x06tenant\x12.\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
+	"\x06action\x18\x05 \x01(\tR\x06action\x12\x16\n" +
+	"\x06target\x18\x06 \x01(\tR\x06target\x12\x10\n" +
+	"\x03why\x18\a \x01(\tR\x03why\x12\x18\n" +
+	"\aoutcome\x18\b \x01(\tR\aoutcome\x12=\n" +
+	"\foutcome_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\voutcomeTime\"j\n" +
 	"\x16ListDeadLettersRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xf4\x03(\x00R\bpageSize\x12'\n" +
@@ -1581,9 +3006,10 @@ const file_springtide_v1_operations_service_proto_rawDesc = "" +
 	"\tfiling_id\x18\x02 \x01(\tR\bfilingId\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05stage\x18\x04 \x01(\tR\x05stage\x12.\n" +
-	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"J\n" +
+	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"l\n" +
 	"\x17ReplayDeadLetterRequest\x12/\n" +
-	"\x0edead_letter_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\fdeadLetterId\"\x1a\n" +
+	"\x0edead_letter_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\fdeadLetterId\x12 \n" +
+	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"\x1a\n" +
 	"\x18ReplayDeadLetterResponse\"i\n" +
 	"\x15ListQuarantineRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
@@ -1603,23 +3029,44 @@ const file_springtide_v1_operations_service_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\xd0\x0fR\bevidence\x12/\n" +
 	"\x0ereceipt_number\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\rreceiptNumber\"J\n" +
 	"\x19ResolveQuarantineResponse\x12-\n" +
-	"\x06filing\x18\x01 \x01(\v2\x15.springtide.v1.FilingR\x06filing*X\n" +
+	"\x06filing\x18\x01 \x01(\v2\x15.springtide.v1.FilingR\x06filing*_\n" +
+	"\aVerdict\x12\x17\n" +
+	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10VERDICT_ON_TRACK\x10\x01\x12\x10\n" +
+	"\fVERDICT_LATE\x10\x02\x12\x13\n" +
+	"\x0fVERDICT_UNKNOWN\x10\x03*\x95\x01\n" +
+	"\x05Bound\x12\x15\n" +
+	"\x11BOUND_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rBOUND_NOTHING\x10\x01\x12\x19\n" +
+	"\x15BOUND_AUTHORITY_QUOTA\x10\x02\x12\x11\n" +
+	"\rBOUND_WORKERS\x10\x03\x12\x18\n" +
+	"\x14BOUND_AUTHORITY_DOWN\x10\x04\x12\x1a\n" +
+	"\x16BOUND_AUTHORITY_PAUSED\x10\x05*\xba\x01\n" +
+	"\x0eAuthorityState\x12\x1f\n" +
+	"\x1bAUTHORITY_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14AUTHORITY_STATE_OPEN\x10\x01\x12\x1a\n" +
+	"\x16AUTHORITY_STATE_PAUSED\x10\x02\x12\x1a\n" +
+	"\x16AUTHORITY_STATE_CLOSED\x10\x03\x12\x18\n" +
+	"\x14AUTHORITY_STATE_DOWN\x10\x04\x12\x1b\n" +
+	"\x17AUTHORITY_STATE_UNKNOWN\x10\x05*X\n" +
 	"\n" +
 	"Resolution\x12\x1a\n" +
 	"\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10RESOLUTION_FILED\x10\x01\x12\x18\n" +
-	"\x14RESOLUTION_NOT_FILED\x10\x022\xf8\f\n" +
+	"\x14RESOLUTION_NOT_FILED\x10\x022\x8e\x0f\n" +
 	"\x11OperationsService\x12u\n" +
-	"\vGetOverview\x12!.springtide.v1.GetOverviewRequest\x1a\".springtide.v1.GetOverviewResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/operations/overview\x12\\\n" +
-	"\rWatchOverview\x12#.springtide.v1.WatchOverviewRequest\x1a$.springtide.v1.WatchOverviewResponse0\x01\x12\x84\x01\n" +
+	"\vGetOverview\x12!.springtide.v1.GetOverviewRequest\x1a\".springtide.v1.GetOverviewResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/operations/overview\x12\x83\x01\n" +
+	"\rWatchOverview\x12#.springtide.v1.WatchOverviewRequest\x1a$.springtide.v1.WatchOverviewResponse\"%\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/operations/overview:watch0\x01\x12\x84\x01\n" +
 	"\x0fListAuthorities\x12%.springtide.v1.ListAuthoritiesRequest\x1a&.springtide.v1.ListAuthoritiesResponse\"\"\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/operations/authorities\x12\x96\x01\n" +
 	"\x0ePauseAuthority\x12$.springtide.v1.PauseAuthorityRequest\x1a%.springtide.v1.PauseAuthorityResponse\"7\x82\xd3\xe4\x93\x021:\x01*\",/v1/operations/authorities/{authority}:pause\x12\x9a\x01\n" +
 	"\x0fResumeAuthority\x12%.springtide.v1.ResumeAuthorityRequest\x1a&.springtide.v1.ResumeAuthorityResponse\"8\x82\xd3\xe4\x93\x022:\x01*\"-/v1/operations/authorities/{authority}:resume\x12x\n" +
 	"\fListFailures\x12\".springtide.v1.ListFailuresRequest\x1a#.springtide.v1.ListFailuresResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/operations/failures\x12\x84\x01\n" +
-	"\rRetryFailures\x12#.springtide.v1.RetryFailuresRequest\x1a$.springtide.v1.RetryFailuresResponse\"(\x82\xd3\xe4\x93\x02\":\x01*\"\x1d/v1/operations/failures:retry\x12\x80\x01\n" +
+	"\rRetryFailures\x12#.springtide.v1.RetryFailuresRequest\x1a$.springtide.v1.RetryFailuresResponse\"(\x82\xd3\xe4\x93\x02\":\x01*\"\x1d/v1/operations/failures:retry\x12\x7f\n" +
+	"\vGetRetryRun\x12!.springtide.v1.GetRetryRunRequest\x1a\".springtide.v1.GetRetryRunResponse\")\x82\xd3\xe4\x93\x02#\x12!/v1/operations/retryRuns/{run_id}\x12\x80\x01\n" +
 	"\x0eListTopTenants\x12$.springtide.v1.ListTopTenantsRequest\x1a%.springtide.v1.ListTopTenantsResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/operations/topTenants\x12\x84\x01\n" +
-	"\x0fListDeadLetters\x12%.springtide.v1.ListDeadLettersRequest\x1a&.springtide.v1.ListDeadLettersResponse\"\"\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/operations/deadLetters\x12\x9f\x01\n" +
-	"\x10ReplayDeadLetter\x12&.springtide.v1.ReplayDeadLetterRequest\x1a'.springtide.v1.ReplayDeadLetterResponse\":\x82\xd3\xe4\x93\x024\"2/v1/operations/deadLetters/{dead_letter_id}:replay\x12\x80\x01\n" +
+	"\x0fListDeadLetters\x12%.springtide.v1.ListDeadLettersRequest\x1a&.springtide.v1.ListDeadLettersResponse\"\"\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/operations/deadLetters\x12\xa2\x01\n" +
+	"\x10ReplayDeadLetter\x12&.springtide.v1.ReplayDeadLetterRequest\x1a'.springtide.v1.ReplayDeadLetterResponse\"=\x82\xd3\xe4\x93\x027:\x01*\"2/v1/operations/deadLetters/{dead_letter_id}:replay\x12h\n" +
+	"\bListActs\x12\x1e.springtide.v1.ListActsRequest\x1a\x1f.springtide.v1.ListActsResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/operations/acts\x12\x80\x01\n" +
 	"\x0eListQuarantine\x12$.springtide.v1.ListQuarantineRequest\x1a%.springtide.v1.ListQuarantineResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/operations/quarantine\x12\xa0\x01\n" +
 	"\x11ResolveQuarantine\x12'.springtide.v1.ResolveQuarantineRequest\x1a(.springtide.v1.ResolveQuarantineResponse\"8\x82\xd3\xe4\x93\x022:\x01*\"-/v1/operations/quarantine/{filing_id}:resolveB-Z+springtide/proto/springtide/v1;springtidev1b\x06proto3"
 
@@ -1635,87 +3082,136 @@ func file_springtide_v1_operations_service_proto_rawDescGZIP() []byte {
 	return file_springtide_v1_operations_service_proto_rawDescData
 }
 
-var file_springtide_v1_operations_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_springtide_v1_operations_service_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_springtide_v1_operations_service_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_springtide_v1_operations_service_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_springtide_v1_operations_service_proto_goTypes = []any{
-	(Resolution)(0),                   // 0: springtide.v1.Resolution
-	(*GetOverviewRequest)(nil),        // 1: springtide.v1.GetOverviewRequest
-	(*GetOverviewResponse)(nil),       // 2: springtide.v1.GetOverviewResponse
-	(*WatchOverviewRequest)(nil),      // 3: springtide.v1.WatchOverviewRequest
-	(*WatchOverviewResponse)(nil),     // 4: springtide.v1.WatchOverviewResponse
-	(*Overview)(nil),                  // 5: springtide.v1.Overview
-	(*GroupOverview)(nil),             // 6: springtide.v1.GroupOverview
-	(*ListAuthoritiesRequest)(nil),    // 7: springtide.v1.ListAuthoritiesRequest
-	(*ListAuthoritiesResponse)(nil),   // 8: springtide.v1.ListAuthoritiesResponse
-	(*AuthorityStatus)(nil),           // 9: springtide.v1.AuthorityStatus
-	(*PauseAuthorityRequest)(nil),     // 10: springtide.v1.PauseAuthorityRequest
-	(*PauseAuthorityResponse)(nil),    // 11: springtide.v1.PauseAuthorityResponse
-	(*ResumeAuthorityRequest)(nil),    // 12: springtide.v1.ResumeAuthorityRequest
-	(*ResumeAuthorityResponse)(nil),   // 13: springtide.v1.ResumeAuthorityResponse
-	(*ListFailuresRequest)(nil),       // 14: springtide.v1.ListFailuresRequest
-	(*ListFailuresResponse)(nil),      // 15: springtide.v1.ListFailuresResponse
-	(*FailureGroup)(nil),              // 16: springtide.v1.FailureGroup
-	(*RetryFailuresRequest)(nil),      // 17: springtide.v1.RetryFailuresRequest
-	(*RetryFailuresResponse)(nil),     // 18: springtide.v1.RetryFailuresResponse
-	(*ListTopTenantsRequest)(nil),     // 19: springtide.v1.ListTopTenantsRequest
-	(*ListTopTenantsResponse)(nil),    // 20: springtide.v1.ListTopTenantsResponse
-	(*TenantLoad)(nil),                // 21: springtide.v1.TenantLoad
-	(*ListDeadLettersRequest)(nil),    // 22: springtide.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil),   // 23: springtide.v1.ListDeadLettersResponse
-	(*DeadLetterInfo)(nil),            // 24: springtide.v1.DeadLetterInfo
-	(*ReplayDeadLetterRequest)(nil),   // 25: springtide.v1.ReplayDeadLetterRequest
-	(*ReplayDeadLetterResponse)(nil),  // 26: springtide.v1.ReplayDeadLetterResponse
-	(*ListQuarantineRequest)(nil),     // 27: springtide.v1.ListQuarantineRequest
-	(*ListQuarantineResponse)(nil),    // 28: springtide.v1.ListQuarantineResponse
-	(*ResolveQuarantineRequest)(nil),  // 29: springtide.v1.ResolveQuarantineRequest
-	(*ResolveQuarantineResponse)(nil), // 30: springtide.v1.ResolveQuarantineResponse
-	(*timestamppb.Timestamp)(nil),     // 31: google.protobuf.Timestamp
-	(Turn)(0),                         // 32: springtide.v1.Turn
-	(*Filing)(nil),                    // 33: springtide.v1.Filing
+	(Verdict)(0),                      // 0: springtide.v1.Verdict
+	(Bound)(0),                        // 1: springtide.v1.Bound
+	(AuthorityState)(0),               // 2: springtide.v1.AuthorityState
+	(Resolution)(0),                   // 3: springtide.v1.Resolution
+	(*GetOverviewRequest)(nil),        // 4: springtide.v1.GetOverviewRequest
+	(*GetOverviewResponse)(nil),       // 5: springtide.v1.GetOverviewResponse
+	(*WatchOverviewRequest)(nil),      // 6: springtide.v1.WatchOverviewRequest
+	(*WatchOverviewResponse)(nil),     // 7: springtide.v1.WatchOverviewResponse
+	(*Overview)(nil),                  // 8: springtide.v1.Overview
+	(*BurnPoint)(nil),                 // 9: springtide.v1.BurnPoint
+	(*GroupOverview)(nil),             // 10: springtide.v1.GroupOverview
+	(*ListAuthoritiesRequest)(nil),    // 11: springtide.v1.ListAuthoritiesRequest
+	(*ListAuthoritiesResponse)(nil),   // 12: springtide.v1.ListAuthoritiesResponse
+	(*AuthorityStatus)(nil),           // 13: springtide.v1.AuthorityStatus
+	(*OutcomeRate)(nil),               // 14: springtide.v1.OutcomeRate
+	(*PauseAuthorityRequest)(nil),     // 15: springtide.v1.PauseAuthorityRequest
+	(*PauseAuthorityResponse)(nil),    // 16: springtide.v1.PauseAuthorityResponse
+	(*ResumeAuthorityRequest)(nil),    // 17: springtide.v1.ResumeAuthorityRequest
+	(*ResumeAuthorityResponse)(nil),   // 18: springtide.v1.ResumeAuthorityResponse
+	(*ListFailuresRequest)(nil),       // 19: springtide.v1.ListFailuresRequest
+	(*ListFailuresResponse)(nil),      // 20: springtide.v1.ListFailuresResponse
+	(*FailureGroup)(nil),              // 21: springtide.v1.FailureGroup
+	(*RetryFailuresRequest)(nil),      // 22: springtide.v1.RetryFailuresRequest
+	(*RetryFailuresResponse)(nil),     // 23: springtide.v1.RetryFailuresResponse
+	(*RetryRun)(nil),                  // 24: springtide.v1.RetryRun
+	(*GetRetryRunRequest)(nil),        // 25: springtide.v1.GetRetryRunRequest
+	(*GetRetryRunResponse)(nil),       // 26: springtide.v1.GetRetryRunResponse
+	(*RetryResult)(nil),               // 27: springtide.v1.RetryResult
+	(*ListTopTenantsRequest)(nil),     // 28: springtide.v1.ListTopTenantsRequest
+	(*ListTopTenantsResponse)(nil),    // 29: springtide.v1.ListTopTenantsResponse
+	(*TenantLoad)(nil),                // 30: springtide.v1.TenantLoad
+	(*ListActsRequest)(nil),           // 31: springtide.v1.ListActsRequest
+	(*ListActsResponse)(nil),          // 32: springtide.v1.ListActsResponse
+	(*Act)(nil),                       // 33: springtide.v1.Act
+	(*ListDeadLettersRequest)(nil),    // 34: springtide.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),   // 35: springtide.v1.ListDeadLettersResponse
+	(*DeadLetterInfo)(nil),            // 36: springtide.v1.DeadLetterInfo
+	(*ReplayDeadLetterRequest)(nil),   // 37: springtide.v1.ReplayDeadLetterRequest
+	(*ReplayDeadLetterResponse)(nil),  // 38: springtide.v1.ReplayDeadLetterResponse
+	(*ListQuarantineRequest)(nil),     // 39: springtide.v1.ListQuarantineRequest
+	(*ListQuarantineResponse)(nil),    // 40: springtide.v1.ListQuarantineResponse
+	(*ResolveQuarantineRequest)(nil),  // 41: springtide.v1.ResolveQuarantineRequest
+	(*ResolveQuarantineResponse)(nil), // 42: springtide.v1.ResolveQuarantineResponse
+	(*timestamppb.Timestamp)(nil),     // 43: google.protobuf.Timestamp
+	(*LocalizedText)(nil),             // 44: springtide.v1.LocalizedText
+	(*Eta)(nil),                       // 45: springtide.v1.Eta
+	(*StateCount)(nil),                // 46: springtide.v1.StateCount
+	(Turn)(0),                         // 47: springtide.v1.Turn
+	(FilingState)(0),                  // 48: springtide.v1.FilingState
+	(*Filing)(nil),                    // 49: springtide.v1.Filing
 }
 var file_springtide_v1_operations_service_proto_depIdxs = []int32{
-	5,  // 0: springtide.v1.GetOverviewResponse.overview:type_name -> springtide.v1.Overview
-	5,  // 1: springtide.v1.WatchOverviewResponse.overview:type_name -> springtide.v1.Overview
-	6,  // 2: springtide.v1.Overview.groups:type_name -> springtide.v1.GroupOverview
-	31, // 3: springtide.v1.Overview.time:type_name -> google.protobuf.Timestamp
-	9,  // 4: springtide.v1.ListAuthoritiesResponse.authorities:type_name -> springtide.v1.AuthorityStatus
-	16, // 5: springtide.v1.ListFailuresResponse.failures:type_name -> springtide.v1.FailureGroup
-	32, // 6: springtide.v1.FailureGroup.turn:type_name -> springtide.v1.Turn
-	21, // 7: springtide.v1.ListTopTenantsResponse.tenants:type_name -> springtide.v1.TenantLoad
-	24, // 8: springtide.v1.ListDeadLettersResponse.dead_letters:type_name -> springtide.v1.DeadLetterInfo
-	31, // 9: springtide.v1.DeadLetterInfo.time:type_name -> google.protobuf.Timestamp
-	33, // 10: springtide.v1.ListQuarantineResponse.filings:type_name -> springtide.v1.Filing
-	0,  // 11: springtide.v1.ResolveQuarantineRequest.resolution:type_name -> springtide.v1.Resolution
-	33, // 12: springtide.v1.ResolveQuarantineResponse.filing:type_name -> springtide.v1.Filing
-	1,  // 13: springtide.v1.OperationsService.GetOverview:input_type -> springtide.v1.GetOverviewRequest
-	3,  // 14: springtide.v1.OperationsService.WatchOverview:input_type -> springtide.v1.WatchOverviewRequest
-	7,  // 15: springtide.v1.OperationsService.ListAuthorities:input_type -> springtide.v1.ListAuthoritiesRequest
-	10, // 16: springtide.v1.OperationsService.PauseAuthority:input_type -> springtide.v1.PauseAuthorityRequest
-	12, // 17: springtide.v1.OperationsService.ResumeAuthority:input_type -> springtide.v1.ResumeAuthorityRequest
-	14, // 18: springtide.v1.OperationsService.ListFailures:input_type -> springtide.v1.ListFailuresRequest
-	17, // 19: springtide.v1.OperationsService.RetryFailures:input_type -> springtide.v1.RetryFailuresRequest
-	19, // 20: springtide.v1.OperationsService.ListTopTenants:input_type -> springtide.v1.ListTopTenantsRequest
-	22, // 21: springtide.v1.OperationsService.ListDeadLetters:input_type -> springtide.v1.ListDeadLettersRequest
-	25, // 22: springtide.v1.OperationsService.ReplayDeadLetter:input_type -> springtide.v1.ReplayDeadLetterRequest
-	27, // 23: springtide.v1.OperationsService.ListQuarantine:input_type -> springtide.v1.ListQuarantineRequest
-	29, // 24: springtide.v1.OperationsService.ResolveQuarantine:input_type -> springtide.v1.ResolveQuarantineRequest
-	2,  // 25: springtide.v1.OperationsService.GetOverview:output_type -> springtide.v1.GetOverviewResponse
-	4,  // 26: springtide.v1.OperationsService.WatchOverview:output_type -> springtide.v1.WatchOverviewResponse
-	8,  // 27: springtide.v1.OperationsService.ListAuthorities:output_type -> springtide.v1.ListAuthoritiesResponse
-	11, // 28: springtide.v1.OperationsService.PauseAuthority:output_type -> springtide.v1.PauseAuthorityResponse
-	13, // 29: springtide.v1.OperationsService.ResumeAuthority:output_type -> springtide.v1.ResumeAuthorityResponse
-	15, // 30: springtide.v1.OperationsService.ListFailures:output_type -> springtide.v1.ListFailuresResponse
-	18, // 31: springtide.v1.OperationsService.RetryFailures:output_type -> springtide.v1.RetryFailuresResponse
-	20, // 32: springtide.v1.OperationsService.ListTopTenants:output_type -> springtide.v1.ListTopTenantsResponse
-	23, // 33: springtide.v1.OperationsService.ListDeadLetters:output_type -> springtide.v1.ListDeadLettersResponse
-	26, // 34: springtide.v1.OperationsService.ReplayDeadLetter:output_type -> springtide.v1.ReplayDeadLetterResponse
-	28, // 35: springtide.v1.OperationsService.ListQuarantine:output_type -> springtide.v1.ListQuarantineResponse
-	30, // 36: springtide.v1.OperationsService.ResolveQuarantine:output_type -> springtide.v1.ResolveQuarantineResponse
-	25, // [25:37] is the sub-list for method output_type
-	13, // [13:25] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	8,  // 0: springtide.v1.GetOverviewResponse.overview:type_name -> springtide.v1.Overview
+	8,  // 1: springtide.v1.WatchOverviewResponse.overview:type_name -> springtide.v1.Overview
+	10, // 2: springtide.v1.Overview.groups:type_name -> springtide.v1.GroupOverview
+	43, // 3: springtide.v1.Overview.time:type_name -> google.protobuf.Timestamp
+	0,  // 4: springtide.v1.Overview.verdict:type_name -> springtide.v1.Verdict
+	1,  // 5: springtide.v1.Overview.bound:type_name -> springtide.v1.Bound
+	44, // 6: springtide.v1.Overview.headline:type_name -> springtide.v1.LocalizedText
+	44, // 7: springtide.v1.Overview.because:type_name -> springtide.v1.LocalizedText
+	43, // 8: springtide.v1.Overview.deadline:type_name -> google.protobuf.Timestamp
+	45, // 9: springtide.v1.Overview.eta:type_name -> springtide.v1.Eta
+	46, // 10: springtide.v1.Overview.states:type_name -> springtide.v1.StateCount
+	13, // 11: springtide.v1.Overview.authorities:type_name -> springtide.v1.AuthorityStatus
+	9,  // 12: springtide.v1.Overview.history:type_name -> springtide.v1.BurnPoint
+	43, // 13: springtide.v1.BurnPoint.time:type_name -> google.protobuf.Timestamp
+	13, // 14: springtide.v1.ListAuthoritiesResponse.authorities:type_name -> springtide.v1.AuthorityStatus
+	2,  // 15: springtide.v1.AuthorityStatus.state:type_name -> springtide.v1.AuthorityState
+	43, // 16: springtide.v1.AuthorityStatus.pause_time:type_name -> google.protobuf.Timestamp
+	43, // 17: springtide.v1.AuthorityStatus.open_time:type_name -> google.protobuf.Timestamp
+	45, // 18: springtide.v1.AuthorityStatus.eta:type_name -> springtide.v1.Eta
+	14, // 19: springtide.v1.AuthorityStatus.outcomes:type_name -> springtide.v1.OutcomeRate
+	13, // 20: springtide.v1.PauseAuthorityResponse.authority:type_name -> springtide.v1.AuthorityStatus
+	44, // 21: springtide.v1.PauseAuthorityResponse.warning:type_name -> springtide.v1.LocalizedText
+	13, // 22: springtide.v1.ResumeAuthorityResponse.authority:type_name -> springtide.v1.AuthorityStatus
+	44, // 23: springtide.v1.ResumeAuthorityResponse.warning:type_name -> springtide.v1.LocalizedText
+	21, // 24: springtide.v1.ListFailuresResponse.failures:type_name -> springtide.v1.FailureGroup
+	47, // 25: springtide.v1.FailureGroup.turn:type_name -> springtide.v1.Turn
+	48, // 26: springtide.v1.FailureGroup.state:type_name -> springtide.v1.FilingState
+	44, // 27: springtide.v1.FailureGroup.message:type_name -> springtide.v1.LocalizedText
+	24, // 28: springtide.v1.RetryFailuresResponse.run:type_name -> springtide.v1.RetryRun
+	43, // 29: springtide.v1.RetryRun.start_time:type_name -> google.protobuf.Timestamp
+	43, // 30: springtide.v1.RetryRun.end_time:type_name -> google.protobuf.Timestamp
+	24, // 31: springtide.v1.GetRetryRunResponse.run:type_name -> springtide.v1.RetryRun
+	27, // 32: springtide.v1.GetRetryRunResponse.results:type_name -> springtide.v1.RetryResult
+	30, // 33: springtide.v1.ListTopTenantsResponse.tenants:type_name -> springtide.v1.TenantLoad
+	33, // 34: springtide.v1.ListActsResponse.acts:type_name -> springtide.v1.Act
+	43, // 35: springtide.v1.Act.time:type_name -> google.protobuf.Timestamp
+	43, // 36: springtide.v1.Act.outcome_time:type_name -> google.protobuf.Timestamp
+	36, // 37: springtide.v1.ListDeadLettersResponse.dead_letters:type_name -> springtide.v1.DeadLetterInfo
+	43, // 38: springtide.v1.DeadLetterInfo.time:type_name -> google.protobuf.Timestamp
+	49, // 39: springtide.v1.ListQuarantineResponse.filings:type_name -> springtide.v1.Filing
+	3,  // 40: springtide.v1.ResolveQuarantineRequest.resolution:type_name -> springtide.v1.Resolution
+	49, // 41: springtide.v1.ResolveQuarantineResponse.filing:type_name -> springtide.v1.Filing
+	4,  // 42: springtide.v1.OperationsService.GetOverview:input_type -> springtide.v1.GetOverviewRequest
+	6,  // 43: springtide.v1.OperationsService.WatchOverview:input_type -> springtide.v1.WatchOverviewRequest
+	11, // 44: springtide.v1.OperationsService.ListAuthorities:input_type -> springtide.v1.ListAuthoritiesRequest
+	15, // 45: springtide.v1.OperationsService.PauseAuthority:input_type -> springtide.v1.PauseAuthorityRequest
+	17, // 46: springtide.v1.OperationsService.ResumeAuthority:input_type -> springtide.v1.ResumeAuthorityRequest
+	19, // 47: springtide.v1.OperationsService.ListFailures:input_type -> springtide.v1.ListFailuresRequest
+	22, // 48: springtide.v1.OperationsService.RetryFailures:input_type -> springtide.v1.RetryFailuresRequest
+	25, // 49: springtide.v1.OperationsService.GetRetryRun:input_type -> springtide.v1.GetRetryRunRequest
+	28, // 50: springtide.v1.OperationsService.ListTopTenants:input_type -> springtide.v1.ListTopTenantsRequest
+	34, // 51: springtide.v1.OperationsService.ListDeadLetters:input_type -> springtide.v1.ListDeadLettersRequest
+	37, // 52: springtide.v1.OperationsService.ReplayDeadLetter:input_type -> springtide.v1.ReplayDeadLetterRequest
+	31, // 53: springtide.v1.OperationsService.ListActs:input_type -> springtide.v1.ListActsRequest
+	39, // 54: springtide.v1.OperationsService.ListQuarantine:input_type -> springtide.v1.ListQuarantineRequest
+	41, // 55: springtide.v1.OperationsService.ResolveQuarantine:input_type -> springtide.v1.ResolveQuarantineRequest
+	5,  // 56: springtide.v1.OperationsService.GetOverview:output_type -> springtide.v1.GetOverviewResponse
+	7,  // 57: springtide.v1.OperationsService.WatchOverview:output_type -> springtide.v1.WatchOverviewResponse
+	12, // 58: springtide.v1.OperationsService.ListAuthorities:output_type -> springtide.v1.ListAuthoritiesResponse
+	16, // 59: springtide.v1.OperationsService.PauseAuthority:output_type -> springtide.v1.PauseAuthorityResponse
+	18, // 60: springtide.v1.OperationsService.ResumeAuthority:output_type -> springtide.v1.ResumeAuthorityResponse
+	20, // 61: springtide.v1.OperationsService.ListFailures:output_type -> springtide.v1.ListFailuresResponse
+	23, // 62: springtide.v1.OperationsService.RetryFailures:output_type -> springtide.v1.RetryFailuresResponse
+	26, // 63: springtide.v1.OperationsService.GetRetryRun:output_type -> springtide.v1.GetRetryRunResponse
+	29, // 64: springtide.v1.OperationsService.ListTopTenants:output_type -> springtide.v1.ListTopTenantsResponse
+	35, // 65: springtide.v1.OperationsService.ListDeadLetters:output_type -> springtide.v1.ListDeadLettersResponse
+	38, // 66: springtide.v1.OperationsService.ReplayDeadLetter:output_type -> springtide.v1.ReplayDeadLetterResponse
+	32, // 67: springtide.v1.OperationsService.ListActs:output_type -> springtide.v1.ListActsResponse
+	40, // 68: springtide.v1.OperationsService.ListQuarantine:output_type -> springtide.v1.ListQuarantineResponse
+	42, // 69: springtide.v1.OperationsService.ResolveQuarantine:output_type -> springtide.v1.ResolveQuarantineResponse
+	56, // [56:70] is the sub-list for method output_type
+	42, // [42:56] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_springtide_v1_operations_service_proto_init() }
@@ -1724,13 +3220,15 @@ func file_springtide_v1_operations_service_proto_init() {
 		return
 	}
 	file_springtide_v1_filing_proto_init()
+	file_springtide_v1_filing_service_proto_init()
+	file_springtide_v1_return_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_springtide_v1_operations_service_proto_rawDesc), len(file_springtide_v1_operations_service_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   30,
+			NumEnums:      4,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

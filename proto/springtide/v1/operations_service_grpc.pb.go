@@ -26,9 +26,11 @@ const (
 	OperationsService_ResumeAuthority_FullMethodName   = "/springtide.v1.OperationsService/ResumeAuthority"
 	OperationsService_ListFailures_FullMethodName      = "/springtide.v1.OperationsService/ListFailures"
 	OperationsService_RetryFailures_FullMethodName     = "/springtide.v1.OperationsService/RetryFailures"
+	OperationsService_GetRetryRun_FullMethodName       = "/springtide.v1.OperationsService/GetRetryRun"
 	OperationsService_ListTopTenants_FullMethodName    = "/springtide.v1.OperationsService/ListTopTenants"
 	OperationsService_ListDeadLetters_FullMethodName   = "/springtide.v1.OperationsService/ListDeadLetters"
 	OperationsService_ReplayDeadLetter_FullMethodName  = "/springtide.v1.OperationsService/ReplayDeadLetter"
+	OperationsService_ListActs_FullMethodName          = "/springtide.v1.OperationsService/ListActs"
 	OperationsService_ListQuarantine_FullMethodName    = "/springtide.v1.OperationsService/ListQuarantine"
 	OperationsService_ResolveQuarantine_FullMethodName = "/springtide.v1.OperationsService/ResolveQuarantine"
 )
@@ -40,15 +42,21 @@ const (
 // OperationsService is for those who run Springtide. It needs the operator role.
 type OperationsServiceClient interface {
 	GetOverview(ctx context.Context, in *GetOverviewRequest, opts ...grpc.CallOption) (*GetOverviewResponse, error)
+	// WatchOverview sends the overview whenever it was measured anew, about once a second.
+	// Over HTTP it is a stream of server-sent events, each named "overview".
 	WatchOverview(ctx context.Context, in *WatchOverviewRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchOverviewResponse], error)
 	ListAuthorities(ctx context.Context, in *ListAuthoritiesRequest, opts ...grpc.CallOption) (*ListAuthoritiesResponse, error)
 	PauseAuthority(ctx context.Context, in *PauseAuthorityRequest, opts ...grpc.CallOption) (*PauseAuthorityResponse, error)
 	ResumeAuthority(ctx context.Context, in *ResumeAuthorityRequest, opts ...grpc.CallOption) (*ResumeAuthorityResponse, error)
 	ListFailures(ctx context.Context, in *ListFailuresRequest, opts ...grpc.CallOption) (*ListFailuresResponse, error)
 	RetryFailures(ctx context.Context, in *RetryFailuresRequest, opts ...grpc.CallOption) (*RetryFailuresResponse, error)
+	// GetRetryRun gives a run of RetryFailures, with what became of each filing so far.
+	GetRetryRun(ctx context.Context, in *GetRetryRunRequest, opts ...grpc.CallOption) (*GetRetryRunResponse, error)
 	ListTopTenants(ctx context.Context, in *ListTopTenantsRequest, opts ...grpc.CallOption) (*ListTopTenantsResponse, error)
 	ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error)
 	ReplayDeadLetter(ctx context.Context, in *ReplayDeadLetterRequest, opts ...grpc.CallOption) (*ReplayDeadLetterResponse, error)
+	// ListActs lists what operators did, newest first: who, when, what, why, and what became of it.
+	ListActs(ctx context.Context, in *ListActsRequest, opts ...grpc.CallOption) (*ListActsResponse, error)
 	ListQuarantine(ctx context.Context, in *ListQuarantineRequest, opts ...grpc.CallOption) (*ListQuarantineResponse, error)
 	ResolveQuarantine(ctx context.Context, in *ResolveQuarantineRequest, opts ...grpc.CallOption) (*ResolveQuarantineResponse, error)
 }
@@ -140,6 +148,16 @@ func (c *operationsServiceClient) RetryFailures(ctx context.Context, in *RetryFa
 	return out, nil
 }
 
+func (c *operationsServiceClient) GetRetryRun(ctx context.Context, in *GetRetryRunRequest, opts ...grpc.CallOption) (*GetRetryRunResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetRetryRunResponse)
+	err := c.cc.Invoke(ctx, OperationsService_GetRetryRun_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *operationsServiceClient) ListTopTenants(ctx context.Context, in *ListTopTenantsRequest, opts ...grpc.CallOption) (*ListTopTenantsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListTopTenantsResponse)
@@ -164,6 +182,16 @@ func (c *operationsServiceClient) ReplayDeadLetter(ctx context.Context, in *Repl
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ReplayDeadLetterResponse)
 	err := c.cc.Invoke(ctx, OperationsService_ReplayDeadLetter_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operationsServiceClient) ListActs(ctx context.Context, in *ListActsRequest, opts ...grpc.CallOption) (*ListActsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListActsResponse)
+	err := c.cc.Invoke(ctx, OperationsService_ListActs_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -197,15 +225,21 @@ func (c *operationsServiceClient) ResolveQuarantine(ctx context.Context, in *Res
 // OperationsService is for those who run Springtide. It needs the operator role.
 type OperationsServiceServer interface {
 	GetOverview(context.Context, *GetOverviewRequest) (*GetOverviewResponse, error)
+	// WatchOverview sends the overview whenever it was measured anew, about once a second.
+	// Over HTTP it is a stream of server-sent events, each named "overview".
 	WatchOverview(*WatchOverviewRequest, grpc.ServerStreamingServer[WatchOverviewResponse]) error
 	ListAuthorities(context.Context, *ListAuthoritiesRequest) (*ListAuthoritiesResponse, error)
 	PauseAuthority(context.Context, *PauseAuthorityRequest) (*PauseAuthorityResponse, error)
 	ResumeAuthority(context.Context, *ResumeAuthorityRequest) (*ResumeAuthorityResponse, error)
 	ListFailures(context.Context, *ListFailuresRequest) (*ListFailuresResponse, error)
 	RetryFailures(context.Context, *RetryFailuresRequest) (*RetryFailuresResponse, error)
+	// GetRetryRun gives a run of RetryFailures, with what became of each filing so far.
+	GetRetryRun(context.Context, *GetRetryRunRequest) (*GetRetryRunResponse, error)
 	ListTopTenants(context.Context, *ListTopTenantsRequest) (*ListTopTenantsResponse, error)
 	ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error)
 	ReplayDeadLetter(context.Context, *ReplayDeadLetterRequest) (*ReplayDeadLetterResponse, error)
+	// ListActs lists what operators did, newest first: who, when, what, why, and what became of it.
+	ListActs(context.Context, *ListActsRequest) (*ListActsResponse, error)
 	ListQuarantine(context.Context, *ListQuarantineRequest) (*ListQuarantineResponse, error)
 	ResolveQuarantine(context.Context, *ResolveQuarantineRequest) (*ResolveQuarantineResponse, error)
 	mustEmbedUnimplementedOperationsServiceServer()
@@ -239,6 +273,9 @@ func (UnimplementedOperationsServiceServer) ListFailures(context.Context, *ListF
 func (UnimplementedOperationsServiceServer) RetryFailures(context.Context, *RetryFailuresRequest) (*RetryFailuresResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RetryFailures not implemented")
 }
+func (UnimplementedOperationsServiceServer) GetRetryRun(context.Context, *GetRetryRunRequest) (*GetRetryRunResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetRetryRun not implemented")
+}
 func (UnimplementedOperationsServiceServer) ListTopTenants(context.Context, *ListTopTenantsRequest) (*ListTopTenantsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTopTenants not implemented")
 }
@@ -247,6 +284,9 @@ func (UnimplementedOperationsServiceServer) ListDeadLetters(context.Context, *Li
 }
 func (UnimplementedOperationsServiceServer) ReplayDeadLetter(context.Context, *ReplayDeadLetterRequest) (*ReplayDeadLetterResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReplayDeadLetter not implemented")
+}
+func (UnimplementedOperationsServiceServer) ListActs(context.Context, *ListActsRequest) (*ListActsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListActs not implemented")
 }
 func (UnimplementedOperationsServiceServer) ListQuarantine(context.Context, *ListQuarantineRequest) (*ListQuarantineResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListQuarantine not implemented")
@@ -394,6 +434,24 @@ func _OperationsService_RetryFailures_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OperationsService_GetRetryRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetRetryRunRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperationsServiceServer).GetRetryRun(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperationsService_GetRetryRun_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperationsServiceServer).GetRetryRun(ctx, req.(*GetRetryRunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _OperationsService_ListTopTenants_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListTopTenantsRequest)
 	if err := dec(in); err != nil {
@@ -444,6 +502,24 @@ func _OperationsService_ReplayDeadLetter_Handler(srv interface{}, ctx context.Co
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(OperationsServiceServer).ReplayDeadLetter(ctx, req.(*ReplayDeadLetterRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperationsService_ListActs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListActsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperationsServiceServer).ListActs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperationsService_ListActs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperationsServiceServer).ListActs(ctx, req.(*ListActsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -516,6 +592,10 @@ var OperationsService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _OperationsService_RetryFailures_Handler,
 		},
 		{
+			MethodName: "GetRetryRun",
+			Handler:    _OperationsService_GetRetryRun_Handler,
+		},
+		{
 			MethodName: "ListTopTenants",
 			Handler:    _OperationsService_ListTopTenants_Handler,
 		},
@@ -526,6 +606,10 @@ var OperationsService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReplayDeadLetter",
 			Handler:    _OperationsService_ReplayDeadLetter_Handler,
+		},
+		{
+			MethodName: "ListActs",
+			Handler:    _OperationsService_ListActs_Handler,
 		},
 		{
 			MethodName: "ListQuarantine",

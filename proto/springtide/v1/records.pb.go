@@ -1671,6 +1671,307 @@ func (x *DraftRecord) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+// An ActRecord is the value on springtide.acts, keyed by act id: what an operator did, or what
+// became of it. Several records of one act add up.
+type ActRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	ActId string                 `protobuf:"bytes,1,opt,name=act_id,json=actId,proto3" json:"act_id,omitempty"`
+	// By the front door's clock; shown to people. The order is that of the log.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// Types that are valid to be assigned to Record:
+	//
+	//	*ActRecord_Begun
+	//	*ActRecord_Ended
+	//	*ActRecord_Progress
+	Record        isActRecord_Record `protobuf_oneof:"record"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActRecord) Reset() {
+	*x = ActRecord{}
+	mi := &file_springtide_v1_records_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActRecord) ProtoMessage() {}
+
+func (x *ActRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_records_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActRecord.ProtoReflect.Descriptor instead.
+func (*ActRecord) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_records_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ActRecord) GetActId() string {
+	if x != nil {
+		return x.ActId
+	}
+	return ""
+}
+
+func (x *ActRecord) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *ActRecord) GetRecord() isActRecord_Record {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *ActRecord) GetBegun() *ActBegun {
+	if x != nil {
+		if x, ok := x.Record.(*ActRecord_Begun); ok {
+			return x.Begun
+		}
+	}
+	return nil
+}
+
+func (x *ActRecord) GetEnded() *ActEnded {
+	if x != nil {
+		if x, ok := x.Record.(*ActRecord_Ended); ok {
+			return x.Ended
+		}
+	}
+	return nil
+}
+
+func (x *ActRecord) GetProgress() *RetryProgress {
+	if x != nil {
+		if x, ok := x.Record.(*ActRecord_Progress); ok {
+			return x.Progress
+		}
+	}
+	return nil
+}
+
+type isActRecord_Record interface {
+	isActRecord_Record()
+}
+
+type ActRecord_Begun struct {
+	Begun *ActBegun `protobuf:"bytes,3,opt,name=begun,proto3,oneof"`
+}
+
+type ActRecord_Ended struct {
+	Ended *ActEnded `protobuf:"bytes,4,opt,name=ended,proto3,oneof"`
+}
+
+type ActRecord_Progress struct {
+	Progress *RetryProgress `protobuf:"bytes,5,opt,name=progress,proto3,oneof"`
+}
+
+func (*ActRecord_Begun) isActRecord_Record() {}
+
+func (*ActRecord_Ended) isActRecord_Record() {}
+
+func (*ActRecord_Progress) isActRecord_Record() {}
+
+// ActBegun: somebody is about to do something. Of a pause or a resume it is the deed itself.
+type ActBegun struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Subject string                 `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	Tenant  string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Action  string                 `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
+	Target  string                 `protobuf:"bytes,4,opt,name=target,proto3" json:"target,omitempty"`
+	Why     string                 `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	// Of failures.retry.
+	PerSecond     int32 `protobuf:"varint,6,opt,name=per_second,json=perSecond,proto3" json:"per_second,omitempty"`
+	Count         int64 `protobuf:"varint,7,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActBegun) Reset() {
+	*x = ActBegun{}
+	mi := &file_springtide_v1_records_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActBegun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActBegun) ProtoMessage() {}
+
+func (x *ActBegun) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_records_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActBegun.ProtoReflect.Descriptor instead.
+func (*ActBegun) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_records_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ActBegun) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *ActBegun) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ActBegun) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *ActBegun) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *ActBegun) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *ActBegun) GetPerSecond() int32 {
+	if x != nil {
+		return x.PerSecond
+	}
+	return 0
+}
+
+func (x *ActBegun) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// ActEnded: "done", or a reason of the error catalogue.
+type ActEnded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcome       string                 `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActEnded) Reset() {
+	*x = ActEnded{}
+	mi := &file_springtide_v1_records_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActEnded) ProtoMessage() {}
+
+func (x *ActEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_records_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActEnded.ProtoReflect.Descriptor instead.
+func (*ActEnded) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_records_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ActEnded) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+// RetryProgress: what a run did since its last record. A run without one for a while has ended.
+type RetryProgress struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*RetryResult         `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryProgress) Reset() {
+	*x = RetryProgress{}
+	mi := &file_springtide_v1_records_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryProgress) ProtoMessage() {}
+
+func (x *RetryProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_records_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryProgress.ProtoReflect.Descriptor instead.
+func (*RetryProgress) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_records_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RetryProgress) GetResults() []*RetryResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
 var File_springtide_v1_records_proto protoreflect.FileDescriptor
 
 const file_springtide_v1_records_proto_rawDesc = "" +
@@ -1812,7 +2113,27 @@ const file_springtide_v1_records_proto_rawDesc = "" +
 	"violations\x12\x14\n" +
 	"\x05ready\x18\b \x01(\bR\x05ready\x12;\n" +
 	"\vupdate_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTimeB-Z+springtide/proto/springtide/v1;springtidev1b\x06proto3"
+	"updateTime\"\xfa\x01\n" +
+	"\tActRecord\x12\x15\n" +
+	"\x06act_id\x18\x01 \x01(\tR\x05actId\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12/\n" +
+	"\x05begun\x18\x03 \x01(\v2\x17.springtide.v1.ActBegunH\x00R\x05begun\x12/\n" +
+	"\x05ended\x18\x04 \x01(\v2\x17.springtide.v1.ActEndedH\x00R\x05ended\x12:\n" +
+	"\bprogress\x18\x05 \x01(\v2\x1c.springtide.v1.RetryProgressH\x00R\bprogressB\b\n" +
+	"\x06record\"\xb3\x01\n" +
+	"\bActBegun\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x16\n" +
+	"\x06action\x18\x03 \x01(\tR\x06action\x12\x16\n" +
+	"\x06target\x18\x04 \x01(\tR\x06target\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\x12\x1d\n" +
+	"\n" +
+	"per_second\x18\x06 \x01(\x05R\tperSecond\x12\x14\n" +
+	"\x05count\x18\a \x01(\x03R\x05count\"$\n" +
+	"\bActEnded\x12\x18\n" +
+	"\aoutcome\x18\x01 \x01(\tR\aoutcome\"E\n" +
+	"\rRetryProgress\x124\n" +
+	"\aresults\x18\x01 \x03(\v2\x1a.springtide.v1.RetryResultR\aresultsB-Z+springtide/proto/springtide/v1;springtidev1b\x06proto3"
 
 var (
 	file_springtide_v1_records_proto_rawDescOnce sync.Once
@@ -1826,7 +2147,7 @@ func file_springtide_v1_records_proto_rawDescGZIP() []byte {
 	return file_springtide_v1_records_proto_rawDescData
 }
 
-var file_springtide_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_springtide_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_springtide_v1_records_proto_goTypes = []any{
 	(*Submission)(nil),            // 0: springtide.v1.Submission
 	(*LedgerEvent)(nil),           // 1: springtide.v1.LedgerEvent
@@ -1847,22 +2168,27 @@ var file_springtide_v1_records_proto_goTypes = []any{
 	(*DeadLetter)(nil),            // 16: springtide.v1.DeadLetter
 	(*KeyRecord)(nil),             // 17: springtide.v1.KeyRecord
 	(*DraftRecord)(nil),           // 18: springtide.v1.DraftRecord
-	(*Return)(nil),                // 19: springtide.v1.Return
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
-	(*Violation)(nil),             // 21: springtide.v1.Violation
-	(*Period)(nil),                // 22: springtide.v1.Period
-	(*Taxpayer)(nil),              // 23: springtide.v1.Taxpayer
-	(*Receipt)(nil),               // 24: springtide.v1.Receipt
-	(*Reason)(nil),                // 25: springtide.v1.Reason
-	(Resolution)(0),               // 26: springtide.v1.Resolution
+	(*ActRecord)(nil),             // 19: springtide.v1.ActRecord
+	(*ActBegun)(nil),              // 20: springtide.v1.ActBegun
+	(*ActEnded)(nil),              // 21: springtide.v1.ActEnded
+	(*RetryProgress)(nil),         // 22: springtide.v1.RetryProgress
+	(*Return)(nil),                // 23: springtide.v1.Return
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(*Violation)(nil),             // 25: springtide.v1.Violation
+	(*Period)(nil),                // 26: springtide.v1.Period
+	(*Taxpayer)(nil),              // 27: springtide.v1.Taxpayer
+	(*Receipt)(nil),               // 28: springtide.v1.Receipt
+	(*Reason)(nil),                // 29: springtide.v1.Reason
+	(Resolution)(0),               // 30: springtide.v1.Resolution
+	(*RetryResult)(nil),           // 31: springtide.v1.RetryResult
 }
 var file_springtide_v1_records_proto_depIdxs = []int32{
-	19, // 0: springtide.v1.Submission.return:type_name -> springtide.v1.Return
-	20, // 1: springtide.v1.Submission.receive_time:type_name -> google.protobuf.Timestamp
-	19, // 2: springtide.v1.Submission.completed:type_name -> springtide.v1.Return
-	21, // 3: springtide.v1.Submission.warnings:type_name -> springtide.v1.Violation
-	20, // 4: springtide.v1.Submission.due_time:type_name -> google.protobuf.Timestamp
-	20, // 5: springtide.v1.LedgerEvent.time:type_name -> google.protobuf.Timestamp
+	23, // 0: springtide.v1.Submission.return:type_name -> springtide.v1.Return
+	24, // 1: springtide.v1.Submission.receive_time:type_name -> google.protobuf.Timestamp
+	23, // 2: springtide.v1.Submission.completed:type_name -> springtide.v1.Return
+	25, // 3: springtide.v1.Submission.warnings:type_name -> springtide.v1.Violation
+	24, // 4: springtide.v1.Submission.due_time:type_name -> google.protobuf.Timestamp
+	24, // 5: springtide.v1.LedgerEvent.time:type_name -> google.protobuf.Timestamp
 	3,  // 6: springtide.v1.LedgerEvent.registered:type_name -> springtide.v1.Registered
 	4,  // 7: springtide.v1.LedgerEvent.invalid:type_name -> springtide.v1.Invalid
 	5,  // 8: springtide.v1.LedgerEvent.claimed:type_name -> springtide.v1.Claimed
@@ -1876,28 +2202,33 @@ var file_springtide_v1_records_proto_depIdxs = []int32{
 	13, // 16: springtide.v1.LedgerEvent.resolved:type_name -> springtide.v1.Resolved
 	14, // 17: springtide.v1.LedgerEvent.cancelled:type_name -> springtide.v1.Cancelled
 	15, // 18: springtide.v1.LedgerEvent.dead_lettered:type_name -> springtide.v1.DeadLettered
-	22, // 19: springtide.v1.Click.period:type_name -> springtide.v1.Period
-	23, // 20: springtide.v1.Click.taxpayer:type_name -> springtide.v1.Taxpayer
-	20, // 21: springtide.v1.Click.receive_time:type_name -> google.protobuf.Timestamp
+	26, // 19: springtide.v1.Click.period:type_name -> springtide.v1.Period
+	27, // 20: springtide.v1.Click.taxpayer:type_name -> springtide.v1.Taxpayer
+	24, // 21: springtide.v1.Click.receive_time:type_name -> google.protobuf.Timestamp
 	2,  // 22: springtide.v1.Registered.click:type_name -> springtide.v1.Click
-	21, // 23: springtide.v1.Registered.warnings:type_name -> springtide.v1.Violation
+	25, // 23: springtide.v1.Registered.warnings:type_name -> springtide.v1.Violation
 	2,  // 24: springtide.v1.Invalid.click:type_name -> springtide.v1.Click
-	21, // 25: springtide.v1.Invalid.violations:type_name -> springtide.v1.Violation
-	24, // 26: springtide.v1.Accepted.receipt:type_name -> springtide.v1.Receipt
-	25, // 27: springtide.v1.Rejected.reasons:type_name -> springtide.v1.Reason
-	20, // 28: springtide.v1.Postponed.due_time:type_name -> google.protobuf.Timestamp
-	26, // 29: springtide.v1.Resolved.resolution:type_name -> springtide.v1.Resolution
-	24, // 30: springtide.v1.Resolved.receipt:type_name -> springtide.v1.Receipt
-	20, // 31: springtide.v1.DeadLetter.time:type_name -> google.protobuf.Timestamp
-	20, // 32: springtide.v1.KeyRecord.create_time:type_name -> google.protobuf.Timestamp
-	19, // 33: springtide.v1.DraftRecord.return:type_name -> springtide.v1.Return
-	21, // 34: springtide.v1.DraftRecord.violations:type_name -> springtide.v1.Violation
-	20, // 35: springtide.v1.DraftRecord.update_time:type_name -> google.protobuf.Timestamp
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	25, // 25: springtide.v1.Invalid.violations:type_name -> springtide.v1.Violation
+	28, // 26: springtide.v1.Accepted.receipt:type_name -> springtide.v1.Receipt
+	29, // 27: springtide.v1.Rejected.reasons:type_name -> springtide.v1.Reason
+	24, // 28: springtide.v1.Postponed.due_time:type_name -> google.protobuf.Timestamp
+	30, // 29: springtide.v1.Resolved.resolution:type_name -> springtide.v1.Resolution
+	28, // 30: springtide.v1.Resolved.receipt:type_name -> springtide.v1.Receipt
+	24, // 31: springtide.v1.DeadLetter.time:type_name -> google.protobuf.Timestamp
+	24, // 32: springtide.v1.KeyRecord.create_time:type_name -> google.protobuf.Timestamp
+	23, // 33: springtide.v1.DraftRecord.return:type_name -> springtide.v1.Return
+	25, // 34: springtide.v1.DraftRecord.violations:type_name -> springtide.v1.Violation
+	24, // 35: springtide.v1.DraftRecord.update_time:type_name -> google.protobuf.Timestamp
+	24, // 36: springtide.v1.ActRecord.time:type_name -> google.protobuf.Timestamp
+	20, // 37: springtide.v1.ActRecord.begun:type_name -> springtide.v1.ActBegun
+	21, // 38: springtide.v1.ActRecord.ended:type_name -> springtide.v1.ActEnded
+	22, // 39: springtide.v1.ActRecord.progress:type_name -> springtide.v1.RetryProgress
+	31, // 40: springtide.v1.RetryProgress.results:type_name -> springtide.v1.RetryResult
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_springtide_v1_records_proto_init() }
@@ -1923,13 +2254,18 @@ func file_springtide_v1_records_proto_init() {
 		(*LedgerEvent_Cancelled)(nil),
 		(*LedgerEvent_DeadLettered)(nil),
 	}
+	file_springtide_v1_records_proto_msgTypes[19].OneofWrappers = []any{
+		(*ActRecord_Begun)(nil),
+		(*ActRecord_Ended)(nil),
+		(*ActRecord_Progress)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_springtide_v1_records_proto_rawDesc), len(file_springtide_v1_records_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
