@@ -75,10 +75,14 @@ func (s *Store) Save(ctx context.Context, e Edit) (*Draft, error) {
 	if err := s.tidy(ctx, e.Tenant, id); err != nil {
 		s.logger.WarnContext(ctx, "old versions of a draft could not be taken away", "filing", id, "error", err)
 	}
-	if !won {
-		return nil, changed()
+	if won {
+		return rec, nil
 	}
-	return rec, nil
+	// The winner may be this very edit, saved at another door that was ahead of this one.
+	if _, kept, err := s.base(e, id); err == nil && kept != nil {
+		return kept, nil
+	}
+	return nil, changed()
 }
 
 // expect remembers what becomes of a version until the function it gives is called.

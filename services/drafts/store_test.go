@@ -151,6 +151,30 @@ func TestTheSameSaveAgainIsTheSameDraft(t *testing.T) {
 	})
 }
 
+func TestTheSameSaveAtTwoDoorsAtOnceIsOneDraft(t *testing.T) {
+	t.Parallel()
+	eachBroker(t, func(t *testing.T, log *eventlog.Log) {
+		doors := []*drafts.Store{door(t, log, drafts.Config{}), door(t, log, drafts.Config{})}
+		for n := range 20 {
+			var versions [2]string
+			var both sync.WaitGroup
+			for i, s := range doors {
+				both.Go(func() {
+					rec, err := s.Save(t.Context(), edit(n, "1", ""))
+					if err != nil {
+						t.Error(err)
+					}
+					versions[i] = rec.GetVersion()
+				})
+			}
+			both.Wait()
+			if versions[0] != versions[1] {
+				t.Errorf("draft %d: two versions of one edit: %v", n, versions)
+			}
+		}
+	})
+}
+
 func TestDeletedDraftsAreGoneEverywhereAndForGood(t *testing.T) {
 	t.Parallel()
 	eachBroker(t, func(t *testing.T, log *eventlog.Log) {
