@@ -75,6 +75,8 @@ type office struct {
 
 	mu    sync.Mutex
 	acked map[filing.ID]*springtidev1.Return
+	// again are filings that were clicked again: one that was refused is received anew for a moment.
+	again map[filing.ID]bool
 	order []filing.ID
 	seen  map[filing.ID]*springtidev1.Filing
 }
@@ -82,7 +84,7 @@ type office struct {
 func newOffice(tb testing.TB, tenant string) *office {
 	return &office{
 		tb: tb, tenant: tenant,
-		acked: map[filing.ID]*springtidev1.Return{}, seen: map[filing.ID]*springtidev1.Filing{},
+		acked: map[filing.ID]*springtidev1.Return{}, again: map[filing.ID]bool{}, seen: map[filing.ID]*springtidev1.Filing{},
 	}
 }
 
@@ -106,6 +108,7 @@ func (o *office) fileBatch(ctx context.Context, d *door, batch []*springtidev1.R
 	for _, r := range batch {
 		req.Requests = append(req.Requests, &springtidev1.SubmitFilingRequest{Return: r})
 	}
+	o.click(batch)
 	resp, err := d.SubmitFilingBatch(ctx, req)
 	if err != nil {
 		return err
@@ -126,6 +129,18 @@ func (o *office) fileBatch(ctx context.Context, d *door, batch []*springtidev1.R
 		o.acked[id] = batch[i]
 	}
 	return nil
+}
+
+// click notes which of these are clicked again.
+func (o *office) click(batch []*springtidev1.Return) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, r := range batch {
+		id := filing.IDOf(o.tenant, r)
+		if _, acked := o.acked[id]; acked {
+			o.again[id] = true
+		}
+	}
 }
 
 // ids are the acknowledged filings, in order.
@@ -182,7 +197,9 @@ func (o *office) lookAt(ctx context.Context, d *door, ids []filing.ID) (open int
 // compare judges two looks at one filing, the older first.
 func (o *office) compare(old, now *springtidev1.Filing) {
 	from, to := old.GetState(), now.GetState()
+	anew := o.again[filing.ID(now.GetFilingId())] && from != springtidev1.FilingState_FILING_STATE_ACCEPTED
 	switch {
+	case anew && now.GetVersion() >= old.GetVersion():
 	case filing.FinalState(from) && from != to:
 		o.tb.Errorf("%s was %s and is %s", now.GetFilingId(), from, to)
 	case stage(to) < stage(from):
