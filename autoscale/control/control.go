@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"springtide/autoscale"
+	"springtide/services/fleet"
 )
 
 // A Target is what runs workers.
@@ -121,7 +122,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			_ = l.deps.View.Unsay(context.WithoutCancel(ctx), published, l.cfg.Group) // bounded by the view's own time-out
+			_ = l.deps.View.Unsay(context.WithoutCancel(ctx), fleet.Scaling, l.cfg.Group) // bounded by the view's own time-out
 			return nil
 		}
 	}
@@ -130,12 +131,12 @@ func (l *Loop) Run(ctx context.Context) error {
 // alone refuses to work beside another scaler: two would undo each other's
 // decisions. A view that does not answer is no evidence of one.
 func (l *Loop) alone(ctx context.Context) error {
-	said, err := Decisions(ctx, l.deps.View)
+	said, err := fleet.Decisions(ctx, l.deps.View)
 	if err != nil {
 		return nil //nolint:nilerr // the view is needed for nothing else yet
 	}
 	for _, s := range said {
-		if s.Group == l.cfg.Group && s.Scaler != l.deps.Scaler && s.Age < fresh {
+		if s.Group == l.cfg.Group && s.Scaler != l.deps.Scaler && s.Age < fleet.Fresh {
 			return fmt.Errorf("scale group %s: %w (%s, %s ago): stop it first", l.cfg.Group, ErrTwoScalers, s.Scaler, s.Age.Round(time.Millisecond))
 		}
 	}
@@ -148,7 +149,7 @@ func (l *Loop) tick(ctx context.Context, now time.Time) {
 	if ctx.Err() != nil {
 		return
 	}
-	if m.Problem != "" && now.Sub(l.measurer.at) < fresh {
+	if m.Problem != "" && now.Sub(l.measurer.at) < fleet.Fresh {
 		l.deps.Logger.Debug("a look failed, the last one still counts", "group", l.cfg.Group, "problem", m.Problem)
 		return
 	}
@@ -232,7 +233,7 @@ func (l *Loop) publish(ctx context.Context, now time.Time, m seen, d autoscale.D
 
 	l.metrics.set(s, before.Bound)
 	if payload, err := json.Marshal(s); err == nil {
-		_ = l.deps.View.Say(ctx, published, l.cfg.Group, string(payload)) // missing: explain says how old the last one is
+		_ = l.deps.View.Say(ctx, fleet.Scaling, l.cfg.Group, string(payload)) // missing: explain says how old the last one is
 	}
 	if first || s.Wanted != before.Wanted || s.Bound != before.Bound {
 		l.deps.Logger.Info("scale", "group", s.Group, "wanted", s.Wanted, "ready", s.Ready, "bound", s.Bound, "reason", s.Reason)

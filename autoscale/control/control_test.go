@@ -17,6 +17,7 @@ import (
 
 	"springtide/autoscale"
 	"springtide/services/eventlog"
+	"springtide/services/fleet"
 	"springtide/services/status"
 )
 
@@ -345,14 +346,14 @@ func TestRunDecidesUntilItIsToldToStop(t *testing.T) {
 		if len(s.asked) != 3 || s.wanted(t) != 1 {
 			t.Errorf("asked for %v", s.asked)
 		}
-		if said, err := Decisions(t.Context(), s); err != nil || len(said) != 1 || said[0].Wanted != 1 {
+		if said, err := fleet.Decisions(t.Context(), s); err != nil || len(said) != 1 || said[0].Wanted != 1 {
 			t.Errorf("%+v, %v", said, err)
 		}
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if said, _ := Decisions(t.Context(), s); len(said) != 0 {
+		if said, _ := fleet.Decisions(t.Context(), s); len(said) != 0 {
 			t.Errorf("left behind: %+v", said)
 		}
 	})
@@ -365,7 +366,7 @@ func TestAWorkerTellsUntilItGoes(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
-			Tell(ctx, s, "submit", "w", time.Second, func() Report { return Report{Slots: 7} })
+			fleet.Tell(ctx, s, "submit", "w", time.Second, func() Report { return Report{Slots: 7} })
 			close(done)
 		}()
 		time.Sleep(time.Millisecond)

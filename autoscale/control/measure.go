@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -11,19 +10,11 @@ import (
 
 	"springtide/autoscale"
 	"springtide/services/eventlog"
-	"springtide/services/status"
+	"springtide/services/fleet"
 )
 
-const (
-	// fresh is the age up to which a report counts as of now. From there to gone
-	// the worker is missed, and the measurements are as old as its report.
-	fresh = 5 * time.Second
-	// gone is the age from which a worker that said nothing is thought dead: the
-	// group has given its partitions to others by then.
-	gone = 30 * time.Second
-	// forget is the time constant with which the busy time and the authorities' shares follow.
-	forget = 10 * time.Second
-)
+// forget is the time constant with which the busy time and the authorities' shares follow.
+const forget = 10 * time.Second
 
 // A Log tells how far a group is. *eventlog.Log is one.
 type Log interface {
@@ -67,12 +58,7 @@ func (m *measurer) look(ctx context.Context, now time.Time) seen {
 		out.Problem = fmt.Sprintf("the offsets of group %s are missing (%v)", m.group, err)
 		return out
 	}
-	said, err := m.view.Reports(ctx, m.group)
-	if err != nil {
-		out.Problem = fmt.Sprintf("the workers' reports of group %s are missing (%v)", m.group, err)
-		return out
-	}
-	reports, age, err := parse(said)
+	reports, age, err := fleet.Read(ctx, m.view, m.group)
 	if err != nil {
 		out.Problem = err.Error()
 		return out
@@ -83,55 +69,11 @@ func (m *measurer) look(ctx context.Context, now time.Time) seen {
 	return out
 }
 
-// parse reads the reports of workers that are not gone, and how old the oldest of them is beyond what is usual.
-func parse(said []status.Report) (map[string]Report, time.Duration, error) {
-	reports, oldest := make(map[string]Report, len(said)), time.Duration(0)
-	for _, s := range said {
-		if s.Age > gone {
-			continue
-		}
-		var r Report
-		if err := json.Unmarshal([]byte(s.Payload), &r); err != nil {
-			return nil, 0, fmt.Errorf("the report of worker %s cannot be read (%w)", s.Member, err)
-		}
-		reports[s.Member] = r
-		if s.Age > fresh {
-			oldest = max(oldest, s.Age)
-		}
-	}
-	return reports, oldest, nil
-}
-
-// count finds the work that is not finished: what was not read, and what was
-// read and is not done. Where nobody works it is what the group has not committed.
+// count finds the work that is not finished, and the rates at which it comes and goes.
 func (m *measurer) count(out *seen, lag []eventlog.PartitionLag, reports map[string]Report, now time.Time) {
-	progress, stopped := make(map[int]Progress), make(map[int]bool)
-	for _, r := range reports {
-		for _, p := range r.Partitions {
-			if before, ok := progress[p.Partition]; p.Read >= 0 && (!ok || p.Read > before.Read) {
-				progress[p.Partition] = p
-			}
-		}
-		for _, p := range r.Stopped {
-			stopped[p] = true
-		}
-		if len(r.Partitions) > 0 {
-			out.Ready++
-		}
-	}
-	end := 0.0
-	for _, l := range lag {
-		end += float64(l.End)
-		if stopped[l.Partition] {
-			out.stopped++
-			continue
-		}
-		if p, ok := progress[l.Partition]; ok {
-			out.Backlog += float64(max(0, l.End-max(p.Read, l.Start)) + int64(max(0, p.Unfinished)))
-			continue
-		}
-		out.Backlog += float64(max(0, l.Behind()))
-	}
+	work := fleet.WorkOf(lag, reports)
+	out.Backlog, out.Ready, out.stopped = work.Open, work.Ready, work.Stopped
+	end := work.End
 	if seconds := now.Sub(m.at).Seconds(); !m.at.IsZero() && seconds > 0 {
 		out.Arrivals = max(0, end-m.end) / seconds
 		out.Completions = max(0, end-out.Backlog-m.done) / seconds

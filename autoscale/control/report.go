@@ -1,135 +1,17 @@
 package control
 
-import (
-	"context"
-	"encoding/json"
-	"fmt"
-	"time"
+import "springtide/services/fleet"
 
-	"springtide/services/status"
+// Measurements and decisions are said in the words of package fleet.
+type (
+	// Report is what a worker says about itself.
+	Report = fleet.Report
+	// Progress is how far a worker is with one partition.
+	Progress = fleet.Progress
+	// Authority is what a worker knows about a destination.
+	Authority = fleet.Authority
+	// View keeps reports.
+	View = fleet.View
+	// Status is the current decision about one group.
+	Status = fleet.Decision
 )
-
-// A Report is what a worker says about itself every second. It is a view: a
-// worker that is silent makes the measurements stale, and nothing worse.
-type Report struct {
-	// Slots is how many filings the worker takes at a time.
-	Slots int `json:"slots"`
-	// Busy is the slot time spent on the Finished filings since the worker started.
-	Busy     time.Duration `json:"busy"`
-	Finished uint64        `json:"finished"`
-	// Oldest is how long its oldest unfinished filing has waited.
-	Oldest time.Duration `json:"oldest,omitempty"`
-	// HandOver is how long the last partition it was given stood still.
-	HandOver time.Duration `json:"hand_over,omitempty"`
-	// Partitions it works on. A worker with at least one is ready.
-	Partitions []Progress `json:"partitions,omitempty"`
-	// Stopped partitions wait for a person: more workers would not help them.
-	Stopped []int `json:"stopped,omitempty"`
-	// Unsettled filings were sent, and their outcome is not known yet. The worker
-	// measures how long they have waited; another one would begin anew.
-	Unsettled int `json:"unsettled,omitempty"`
-	// Authorities as this worker sees them.
-	Authorities []Authority `json:"authorities,omitempty"`
-}
-
-// Progress is how far a worker is with one partition.
-type Progress struct {
-	Partition int `json:"p"`
-	// Read is one past the newest filing it has read; -1: none yet.
-	Read int64 `json:"read"`
-	// Unfinished is how many of those it has read are not finished.
-	Unfinished int `json:"open"`
-}
-
-// An Authority is what one worker knows about a destination.
-type Authority struct {
-	Name string `json:"name"`
-	// Quota is that of the authority, in filings per second, for all workers; 0: none known.
-	Quota float64 `json:"quota,omitempty"`
-	// Concurrency is how many filings the authority has turned out to bear from
-	// this worker, while that is what holds them; 0: it does not.
-	Concurrency int `json:"concurrency,omitempty"`
-	// Open: the breaker is open. Shut: closed, paused or under maintenance.
-	Open bool `json:"open,omitempty"`
-	Shut bool `json:"shut,omitempty"`
-	// Finished since the worker started; Held wait for it in memory now.
-	Finished uint64 `json:"finished"`
-	Held     int    `json:"held,omitempty"`
-}
-
-// A View keeps reports. *status.View is one.
-type View interface {
-	Say(ctx context.Context, group, member, payload string) error
-	Unsay(ctx context.Context, group, member string) error
-	Reports(ctx context.Context, group string) ([]status.Report, error)
-}
-
-// Tell says a worker's report every so often until ctx ends, and drops it then,
-// so that nobody waits for a worker that has gone. A report that cannot be said
-// is missing; the next one may do.
-func Tell(ctx context.Context, view View, group, member string, every time.Duration, report func() Report) {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	for {
-		if payload, err := json.Marshal(report()); err == nil {
-			_ = view.Say(ctx, group, member, string(payload))
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			_ = view.Unsay(context.WithoutCancel(ctx), group, member) // bounded by the view's own time-out
-			return
-		}
-	}
-}
-
-// published is the group under which decisions are said: the member is the group that is decided about.
-const published = "scale"
-
-// A Status is the current decision about one group, with what it rests on.
-type Status struct {
-	// At is when it was decided, by the scaler's clock.
-	At      time.Time `json:"at"`
-	Group   string    `json:"group"`
-	Wanted  int       `json:"wanted"`
-	Ready   int       `json:"ready"`
-	Running int       `json:"running"`
-	Bound   string    `json:"bound"`
-	Reason  string    `json:"reason"`
-	// Arrivals and Completions per second, Backlog in filings.
-	Arrivals    float64 `json:"arrivals"`
-	Completions float64 `json:"completions"`
-	Backlog     float64 `json:"backlog"`
-	// BacklogSeconds is how long the ready workers need for it; -1: there are none.
-	BacklogSeconds float64 `json:"backlog_s"`
-	OldestSeconds  float64 `json:"oldest_s"`
-	BusySeconds    float64 `json:"busy_s"`
-	StartUpSeconds float64 `json:"start_up_s"`
-	// WorkerSeconds and Actions count since the scaler started.
-	WorkerSeconds float64 `json:"worker_s"`
-	Actions       int     `json:"actions"`
-	// Stopped partitions are not counted in the backlog.
-	Stopped int `json:"stopped,omitempty"`
-	// Age is how long ago it was decided, by the clock of the view.
-	Age time.Duration `json:"-"`
-	// Scaler tells apart two scalers that decide about one group.
-	Scaler string `json:"scaler"`
-}
-
-// Decisions are the newest ones of whoever scales this installation, by group.
-func Decisions(ctx context.Context, view View) ([]Status, error) {
-	said, err := view.Reports(ctx, published)
-	if err != nil {
-		return nil, err
-	}
-	var out []Status
-	for _, r := range said {
-		var s Status
-		if err := json.Unmarshal([]byte(r.Payload), &s); err != nil {
-			return nil, fmt.Errorf("decision about %s: %w", r.Member, err)
-		}
-		s.Age = r.Age
-		out = append(out, s)
-	}
-	return out, nil
-}

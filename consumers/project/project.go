@@ -17,6 +17,7 @@ import (
 
 	"springtide/services/crashpoint"
 	"springtide/services/eventlog"
+	"springtide/services/fleet"
 	"springtide/services/status"
 )
 
@@ -38,6 +39,8 @@ type Source interface {
 // A Partition is what a projector works on: the same partition number of both topics.
 type Partition struct {
 	ID int
+	// Member names the process, in what it tells.
+	Member string
 	// Submitted and Ledger read from the oldest record.
 	Submitted, Ledger Source
 	// SubmittedEnd and LedgerEnd are the ends of the topics now: the view is complete from there on.
@@ -46,6 +49,8 @@ type Partition struct {
 	Stored status.Mark
 	// Commit notes how far a topic is shown, for the group's lag.
 	Commit func(topic string, next int64)
+	// Tell is given what is counted of the partition, about once a second; nil: nobody asks.
+	Tell func(ctx context.Context, t fleet.Tally)
 }
 
 // Bounds of a projector.
@@ -54,6 +59,8 @@ const (
 	flushRows = 500
 	// lookEvery is how often an idle projector looks whether the view is still there.
 	lookEvery = 500 * time.Millisecond
+	// tellEvery is how often it says what it counts.
+	tellEvery = time.Second
 	// retryPause is the pause after the view did not answer.
 	retryPause = 200 * time.Millisecond
 	// mostAwake is how many rows are unpacked at a time while much is read.
@@ -117,6 +124,8 @@ type projector struct {
 	table *table
 	// mark is what the view is believed to hold.
 	mark status.Mark
+	// told is when it said last what it counts.
+	told time.Time
 }
 
 func (j *projector) run(ctx context.Context, batches <-chan []eventlog.Record) error {
@@ -131,12 +140,21 @@ func (j *projector) run(ctx context.Context, batches <-chan []eventlog.Record) e
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	for {
+		j.tell(ctx)
 		if err := j.flush(ctx); err != nil {
 			return err
 		}
 		if err := j.take(ctx, batches, look.C); err != nil {
 			return err
 		}
+	}
+}
+
+// tell says what is counted, now and then. It is complete: everything the log held was folded.
+func (j *projector) tell(ctx context.Context) {
+	if now := time.Now(); j.p.Tell != nil && now.Sub(j.told) >= tellEvery {
+		j.told = now
+		j.p.Tell(ctx, j.table.counts.tally(j.p.Member))
 	}
 }
 

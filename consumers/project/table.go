@@ -22,6 +22,8 @@ type row struct {
 	dirty  bool
 	// submitted and ledger are the offsets, plus one, of the records that changed it last.
 	submitted, ledger int64
+	// counted is where it is counted.
+	counted place
 }
 
 // A table is one partition of the view, in memory. It is owned by one goroutine.
@@ -33,6 +35,7 @@ type table struct {
 	awake []*row
 	// submitted and ledger are the offsets of the next records to take in.
 	submitted, ledger int64
+	counts            counts
 }
 
 func newTable() *table { return &table{rows: map[filing.ID]*row{}} }
@@ -126,7 +129,7 @@ func (t *table) detail(w *row, before filing.Case, ev *springtidev1.LedgerEvent)
 	case *springtidev1.LedgerEvent_Quarantined:
 		w.f.Cause = e.Quarantined.GetCause()
 	case *springtidev1.LedgerEvent_DeadLettered:
-		w.f.Cause = e.DeadLettered.GetCause()
+		w.f.Cause = filing.CauseDeadLetter
 	}
 }
 
@@ -179,6 +182,7 @@ func (t *table) refresh(w *row) {
 		w.f.DueTime = timestamp(w.c.Due)
 	}
 	w.f.Version = w.c.Version + w.f.GetPosition() + 1
+	t.count(w)
 	if !w.dirty {
 		w.dirty = true
 		t.dirty = append(t.dirty, filing.ID(w.f.GetFilingId()))

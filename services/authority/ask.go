@@ -74,6 +74,10 @@ func canQuery(c filing.Class) bool { return c == filing.ClassB || c == filing.Cl
 // authority; answered ones do not speak for its submissions.
 func (g *Guard) learn(op string, out Outcome, took time.Duration) {
 	g.metrics.request(g.code, op, out, took)
+	g.requests.Add(1)
+	if op == "submit" {
+		g.answers[out.Kind].Add(1)
+	}
 	switch {
 	case out.Cause == CauseCancelled || out.Cause == CauseNotQueryable:
 		// Our doing: it says nothing about the authority.

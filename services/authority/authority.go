@@ -52,6 +52,8 @@ const (
 	Absent
 	// Foreign: the authority holds another return in its place.
 	Foreign
+	// kinds is how many there are.
+	kinds = iota
 )
 
 // String names the kind for logs, metrics and tests.

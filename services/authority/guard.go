@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
@@ -25,7 +26,8 @@ const (
 
 // How long to hold when nothing tells how long it will take.
 const (
-	pausedHold      = 30 * time.Second
+	pausedLeast     = 10 * time.Second
+	pausedMost      = 5 * time.Minute
 	concurrencyHold = 50 * time.Millisecond
 	probeHold       = 500 * time.Millisecond
 	throttledHold   = 250 * time.Millisecond
@@ -118,8 +120,9 @@ type Guard struct {
 	limiter adaptivelimiter.AdaptiveLimiter[Outcome]
 	metrics *metrics
 
-	mu      sync.Mutex
-	paused  bool
+	mu sync.Mutex
+	// paused is since when it is; zero: it is not.
+	paused  time.Time
 	probing bool
 	// taken places were admitted and not released yet. The limiter counts only the
 	// requests on their way, so that it learns the authority's latency and not our own.
@@ -127,6 +130,10 @@ type Guard struct {
 	// shutUntil is the authority's own wish to be left alone.
 	shutUntil time.Time
 	shutCause string
+
+	// requests made, and what the answers to submissions meant.
+	requests atomic.Uint64
+	answers  [kinds]atomic.Uint64
 }
 
 func newGuard(code string, conn Connector, cfg GuardConfig, tokens Tokens, m *metrics) (*Guard, error) {
@@ -262,16 +269,16 @@ func (g *Guard) Held() (time.Duration, string) {
 	return 0, ""
 }
 
-// Pause holds everything back until Resume.
-func (g *Guard) Pause() { g.setPaused(true) }
-
-// Resume ends a pause.
-func (g *Guard) Resume() { g.setPaused(false) }
-
+// setPaused holds everything back, or no longer.
 func (g *Guard) setPaused(v bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.paused = v
+	switch {
+	case !v:
+		g.paused = time.Time{}
+	case g.paused.IsZero():
+		g.paused = time.Now()
+	}
 }
 
 // shut tells whether the gate is closed for everybody: by an operator, the calendar or the authority's own wish.
@@ -280,8 +287,9 @@ func (g *Guard) shut() (time.Duration, string) {
 	g.mu.Lock()
 	paused, until, cause := g.paused, g.shutUntil, g.shutCause
 	g.mu.Unlock()
-	if paused {
-		return pausedHold, HeldPaused
+	if !paused.IsZero() {
+		// Every look costs the ledger a record, so a long pause is looked at less often.
+		return min(max(now.Sub(paused)/4, pausedLeast), pausedMost), HeldPaused
 	}
 	if d := g.cfg.Calendar.ClosedFor(now); d > 0 {
 		return d, HeldClosed
@@ -360,16 +368,24 @@ type Status struct {
 	Quota    float64
 	InFlight int
 	Limit    int
+	// Requests made since the start, queries included, and what the answers to submissions meant, by Kind.
+	Requests uint64
+	Answers  [kinds]uint64
 }
 
 // Status looks without taking anything.
 func (g *Guard) Status() Status {
 	held, cause := g.Held()
 	g.mu.Lock()
-	paused, taken := g.paused, g.taken
+	paused, taken := !g.paused.IsZero(), g.taken
 	g.mu.Unlock()
-	return Status{
+	out := Status{
 		Authority: g.code, Class: g.conn.Terms().Class, Paused: paused, Breaker: g.breaker.State().String(),
 		Held: held, Cause: cause, Quota: g.cfg.Quota, InFlight: taken, Limit: g.limiter.Limit(),
+		Requests: g.requests.Load(),
 	}
+	for k := range out.Answers {
+		out.Answers[k] = g.answers[k].Load()
+	}
+	return out
 }

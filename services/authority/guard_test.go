@@ -332,12 +332,12 @@ func TestPauseAndOpeningHoursHold(t *testing.T) {
 		}
 		time.Sleep(6 * time.Hour)
 		send(t, g)
-		g.Pause()
+		g.setPaused(true)
 		wantHeld(t, g, HeldPaused)
 		if s := g.Status(); !s.Paused || s.Cause != HeldPaused || s.Breaker != "closed" || s.Authority != "cn.11" {
 			t.Errorf("status %+v", s)
 		}
-		g.Resume()
+		g.setPaused(false)
 		send(t, g)
 	})
 }

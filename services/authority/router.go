@@ -41,7 +41,7 @@ type Router struct {
 
 	mu     sync.Mutex
 	guards map[string]*Guard
-	paused map[string]bool // route names
+	paused []string // codes, or beginnings of codes
 }
 
 // maxGuards bounds memory and metric labels: codes come from what people send.
@@ -60,7 +60,7 @@ func NewRouter(routes []Route, deps RouterDeps) (*Router, error) {
 	}
 	r := &Router{
 		routes: map[string]Route{}, deps: deps, metrics: m,
-		guards: map[string]*Guard{}, paused: map[string]bool{},
+		guards: map[string]*Guard{},
 	}
 	for _, route := range routes {
 		switch {
@@ -112,7 +112,8 @@ func (r *Router) guard(route Route, code string) (*Guard, error) {
 	if g, ok := r.guards[code]; ok {
 		return g, nil
 	}
-	if len(r.guards) >= max(maxGuards, len(r.routes)) && code != route.Name {
+	// One that is paused by its own name needs a guard of its own; whoever pauses bounds how many.
+	if len(r.guards) >= max(maxGuards, len(r.routes)) && code != route.Name && !slices.Contains(r.paused, code) {
 		return r.guards[route.Name], nil
 	}
 	var tokens Tokens
@@ -123,9 +124,7 @@ func (r *Router) guard(route Route, code string) (*Guard, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.paused[route.Name] {
-		g.Pause()
-	}
+	g.setPaused(r.isPaused(code))
 	r.guards[code] = g
 	return g, nil
 }
@@ -143,29 +142,25 @@ func (r *Router) Guards() []*Guard {
 	return all
 }
 
-// Pause holds an authority back until Resume; the name of a route stands for
-// all authorities it serves. The error wraps ErrNoAuthority.
-func (r *Router) Pause(code string) error { return r.setPaused(code, true) }
-
-// Resume ends a pause.
-func (r *Router) Resume(code string) error { return r.setPaused(code, false) }
-
-func (r *Router) setPaused(code string, v bool) error {
-	if _, whole := r.routes[code]; !whole {
-		g, err := r.Guard(code)
-		if err != nil {
-			return err
-		}
-		g.setPaused(v)
-		return nil
-	}
+// SetPaused holds back the authorities that the codes name, or begin ("cn" holds
+// back "cn.31"), and lets all others go, those it has not seen yet included.
+func (r *Router) SetPaused(codes ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.paused[code] = v
-	for other, g := range r.guards {
-		if route, ok := r.route(other); ok && route.Name == code {
-			g.setPaused(v)
-		}
+	r.paused = slices.Clone(codes)
+	for code, g := range r.guards {
+		g.setPaused(r.isPaused(code))
 	}
-	return nil
 }
+
+func (r *Router) isPaused(code string) bool {
+	return slices.ContainsFunc(r.paused, func(name string) bool { return Covers(name, code) })
+}
+
+// Covers says whether a name stands for an authority: "cn" does for "cn" and "cn.31", and not for "cnx".
+func Covers(name, code string) bool {
+	return code == name || strings.HasPrefix(code, name+".")
+}
+
+// ValidCode says whether a text may be an authority's code.
+func ValidCode(code string) bool { return validCode(code) }

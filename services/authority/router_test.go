@@ -55,25 +55,43 @@ func TestRouterPausesOneAuthorityOrAWholeRoute(t *testing.T) {
 		return cause == HeldPaused
 	}
 	for _, step := range []struct {
-		do   func(string) error
-		code string
-		want []bool // cn.11, cn.31, and one first seen now
+		codes []string
+		want  []bool // cn.11, cn.31, and one first seen now
 	}{
-		{r.Pause, "cn.11", []bool{true, false, false}},
-		{r.Pause, "cn", []bool{true, true, true}},
-		{r.Resume, "cn.31", []bool{true, false, true}},
-		{r.Resume, "cn", []bool{false, false, false}},
+		{[]string{"cn.11"}, []bool{true, false, false}},
+		{[]string{"cn.11", "cn"}, []bool{true, true, true}},
+		{[]string{"cn.11"}, []bool{true, false, false}},
+		{[]string{"c", "cn.1"}, []bool{false, false, false}},
+		{nil, []bool{false, false, false}},
 	} {
-		if err := step.do(step.code); err != nil {
-			t.Fatal(err)
-		}
+		r.SetPaused(step.codes...)
 		fresh := fmt.Sprintf("cn.%d", len(r.Guards())+50)
 		if diff := cmp.Diff(step.want, []bool{paused("cn.11"), paused("cn.31"), paused(fresh)}); diff != "" {
-			t.Errorf("after %s: %s", step.code, diff)
+			t.Errorf("paused %v: %s", step.codes, diff)
 		}
 	}
-	if err := r.Pause("fr"); !errors.Is(err, ErrNoAuthority) {
-		t.Errorf("error %v, want ErrNoAuthority", err)
+}
+
+func TestRouterPausesOneAuthorityBeyondItsGuards(t *testing.T) {
+	t.Parallel()
+	r, err := NewRouter([]Route{{Name: "cn", Connector: &fake{class: filing.ClassB}}}, RouterDeps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range maxGuards {
+		if _, err := r.Guard(fmt.Sprintf("cn.%d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.SetPaused("cn.9999")
+	for code, want := range map[string]bool{"cn.9999": true, "cn.9998": false} {
+		g, err := r.Guard(code)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := g.Status().Paused; got != want {
+			t.Errorf("%s paused: %t, want %t", code, got, want)
+		}
 	}
 }
 

@@ -27,6 +27,7 @@ const (
 	TopicDead      = "filings.dead"
 	TopicKeys      = "springtide.keys"
 	TopicDrafts    = "filings.drafts"
+	TopicActs      = "springtide.acts"
 )
 
 // FirstOffset stands for the oldest record that a partition still has.

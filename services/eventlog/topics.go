@@ -35,6 +35,7 @@ func specs(c Config) []spec {
 		{name: TopicDead, partitions: p},
 		{name: TopicKeys, partitions: 1, compact: true},
 		{name: TopicDrafts, partitions: 1, compact: true},
+		{name: TopicActs, partitions: 1},
 	}
 }
 

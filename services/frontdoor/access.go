@@ -109,6 +109,7 @@ func (d *door) admitCaller(ctx context.Context, method string) (context.Context,
 		return ctx, err
 	}
 	if id.Tenant == "" || !id.HasRole(rule.roles...) {
+		d.noteDenied(ctx, id, method)
 		return ctx, denied(rule.roles)
 	}
 	return context.WithValue(ctx, identityKey{}, id), nil

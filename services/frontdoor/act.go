@@ -35,7 +35,7 @@ func (s *filings) CancelFiling(
 	if !ok {
 		return nil, rebuilding(nil)
 	}
-	f := dressed(row.Filing)
+	f := s.dressed(row.Filing)
 	switch f.GetState() {
 	case springtidev1.FilingState_FILING_STATE_CANCELLED:
 		return &springtidev1.CancelFilingResponse{Filing: f}, nil
@@ -60,7 +60,7 @@ func (s *filings) CancelFiling(
 	if !ok {
 		return nil, &filing.Error{Reason: filing.ReasonCancelPending}
 	}
-	f = dressed(row.Filing)
+	f = s.dressed(row.Filing)
 	if f.GetState() != springtidev1.FilingState_FILING_STATE_CANCELLED {
 		return nil, &filing.Error{Reason: filing.ReasonNotCancellable, Args: stateArgs(f)}
 	}

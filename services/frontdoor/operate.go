@@ -10,13 +10,14 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/acts"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 )
 
-// operations serves OperationsService: dead letters and quarantine today, the
-// rest answers UNIMPLEMENTED in our shape.
-type operations struct {
+// operators serves OperationsService. Where a door has no monitor, what needs one
+// answers UNIMPLEMENTED in our shape.
+type operators struct {
 	springtidev1.UnimplementedOperationsServiceServer
 	*door
 }
@@ -42,7 +43,7 @@ func parsePlace(s string) (place, bool) {
 
 // ListDeadLetters lists dead letters partition by partition, newest first in
 // each. The page token is the place to go on below.
-func (o *operations) ListDeadLetters(
+func (o *operators) ListDeadLetters(
 	ctx context.Context, req *springtidev1.ListDeadLettersRequest,
 ) (*springtidev1.ListDeadLettersResponse, error) {
 	const defaultPage = 100
@@ -109,7 +110,17 @@ func deadLetterInfo(r eventlog.Record) *springtidev1.DeadLetterInfo {
 // ReplayDeadLetter submits the submission of a dead letter again, as a normal
 // command. Replaying twice is harmless: the second links to the first. A filing
 // that may have been sent is in quarantine, and a replay leaves it there.
-func (o *operations) ReplayDeadLetter(
+func (o *operators) ReplayDeadLetter(
+	ctx context.Context, req *springtidev1.ReplayDeadLetterRequest,
+) (resp *springtidev1.ReplayDeadLetterResponse, err error) {
+	err = o.recorded(ctx, acts.Replayed, req.GetDeadLetterId(), req.GetReason(), func() error {
+		resp, err = o.replay(ctx, req)
+		return err
+	})
+	return resp, err
+}
+
+func (o *operators) replay(
 	ctx context.Context, req *springtidev1.ReplayDeadLetterRequest,
 ) (*springtidev1.ReplayDeadLetterResponse, error) {
 	at, ok := parsePlace(req.GetDeadLetterId())
@@ -139,7 +150,7 @@ func (o *operations) ReplayDeadLetter(
 
 // deadSubmission finds the submission of a dead letter. Behind the validate stage
 // a record no longer carries the return as it was typed, so that is read back.
-func (o *operations) deadSubmission(ctx context.Context, records []eventlog.Record) (*springtidev1.Submission, error) {
+func (o *operators) deadSubmission(ctx context.Context, records []eventlog.Record) (*springtidev1.Submission, error) {
 	sub, err := decodeDead(records)
 	if err == nil && sub.GetReturn() == nil {
 		id := filing.ID(sub.GetFilingId())
@@ -184,7 +195,7 @@ func decodeDead(records []eventlog.Record) (*springtidev1.Submission, error) {
 // again puts a submission back to work, as it was when it was new. It gets a
 // position of its own, so it opens a filing that was put aside and only links to
 // one that is under way or accepted: doing it twice is harmless.
-func (o *operations) again(ctx context.Context, sub *springtidev1.Submission) (*springtidev1.Filing, error) {
+func (o *operators) again(ctx context.Context, sub *springtidev1.Submission) (*springtidev1.Filing, error) {
 	sub.Position, sub.Failures, sub.Completed, sub.Warnings, sub.DueTime = 0, 0, nil, nil, nil
 	sub.Reopen = false // a wish that was heard once: a refusal since then stands
 	record, err := submissionRecord(sub, o.cfg.Partitions)

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/acts"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 	"springtide/services/status"
@@ -17,7 +18,7 @@ import (
 
 // ListQuarantine lists what needs a person, of all tenants, newest first: unknown
 // outcomes that nobody can look up, and dead letters.
-func (o *operations) ListQuarantine(
+func (o *operators) ListQuarantine(
 	ctx context.Context, req *springtidev1.ListQuarantineRequest,
 ) (*springtidev1.ListQuarantineResponse, error) {
 	if o.deps.Attention == nil {
@@ -38,12 +39,22 @@ func (o *operations) ListQuarantine(
 // for good. What is not filed is put back to work by a second append, the same
 // submission once more. Between the two the filing still needs a person, so
 // whoever was interrupted does the same again; twice is harmless.
-func (o *operations) ResolveQuarantine(
+func (o *operators) ResolveQuarantine(
+	ctx context.Context, req *springtidev1.ResolveQuarantineRequest,
+) (resp *springtidev1.ResolveQuarantineResponse, err error) {
+	err = o.recorded(ctx, acts.Resolved, req.GetFilingId(), req.GetEvidence(), func() error {
+		resp, err = o.resolve(ctx, req)
+		return err
+	})
+	return resp, err
+}
+
+func (o *operators) resolve(
 	ctx context.Context, req *springtidev1.ResolveQuarantineRequest,
 ) (*springtidev1.ResolveQuarantineResponse, error) {
 	id, err := parseID("filing_id", req.GetFilingId())
 	if err == nil {
-		err = wellFounded(req)
+		err = wellFounded(id, req)
 	}
 	if err != nil {
 		return nil, err
@@ -85,8 +96,9 @@ func (o *operations) ResolveQuarantine(
 	return &springtidev1.ResolveQuarantineResponse{Filing: f}, nil
 }
 
-// wellFounded wants evidence, and the authority's number with exactly what is filed.
-func wellFounded(req *springtidev1.ResolveQuarantineRequest) error {
+// wellFounded wants evidence, and the authority's number with exactly what is filed: the
+// authority's, and not a number of ours that somebody copied from a list.
+func wellFounded(id filing.ID, req *springtidev1.ResolveQuarantineRequest) error {
 	var bad refusals
 	if strings.TrimSpace(req.GetEvidence()) == "" {
 		bad = append(bad, &filing.Error{Reason: filing.ReasonFieldRequired, Field: "evidence"})
@@ -98,6 +110,11 @@ func wellFounded(req *springtidev1.ResolveQuarantineRequest) error {
 	if !wanted && number != "" {
 		bad = append(bad, &filing.Error{
 			Reason: filing.ReasonFieldInvalid, Field: "receipt_number", Args: filing.Args{"detail": req.GetResolution().String()},
+		})
+	}
+	if wanted && number != "" && (strings.EqualFold(number, string(id)) || strings.EqualFold(number, id.Ref()) || !strings.ContainsAny(number, "0123456789")) {
+		bad = append(bad, &filing.Error{
+			Reason: filing.ReasonFieldInvalid, Field: "receipt_number", Args: filing.Args{"detail": "not a number of the authority"},
 		})
 	}
 	return bad.asError()

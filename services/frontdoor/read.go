@@ -48,6 +48,16 @@ func dressed(f *springtidev1.Filing) *springtidev1.Filing {
 	return f
 }
 
+// dressed gives a filing its words, and the time in which it is expected to end.
+func (d *door) dressed(f *springtidev1.Filing) *springtidev1.Filing {
+	dressed(f)
+	f.Eta = nil
+	if d.deps.Monitor != nil {
+		f.Eta, _ = d.deps.Monitor.Eta(f)
+	}
+	return f
+}
+
 // stateArgs name a filing and its state in an error.
 func stateArgs(f *springtidev1.Filing) filing.Args {
 	name := filing.WordsOf(f.GetState()).Name
@@ -169,7 +179,7 @@ func (d *door) find(ctx context.Context, who keys.Identity, ids []filing.ID) ([]
 				return nil, rebuilding(nil)
 			}
 			if row.Found && visible(who, row.Tenant, row.Filing) {
-				out[i] = dressed(row.Filing)
+				out[i] = d.dressed(row.Filing)
 				d.cache.put(ids[i], status.Row{Tenant: row.Tenant, Filing: row.Filing})
 				continue
 			}
@@ -312,7 +322,7 @@ func (s *filings) ListFilings(
 	resp := &springtidev1.ListFilingsResponse{NextPageToken: page.NextPageToken}
 	for _, f := range page.Filings { // a page may be shorter than asked for
 		if who.MayActFor(f.GetTaxpayer().GetId()) {
-			resp.Filings = append(resp.Filings, dressed(f))
+			resp.Filings = append(resp.Filings, s.dressed(f))
 		}
 	}
 	return resp, nil
@@ -402,7 +412,9 @@ func (s *filings) GetFilingBatch(
 			if info.CreateTime.IsZero() {
 				info.CreateTime = count.First
 			}
-			return &springtidev1.GetFilingBatchResponse{Batch: batchOf(info, count.Counts)}, nil
+			batch := batchOf(info, count.Counts)
+			batch.Eta = s.batchEta(ctx, tenant, name, count.Counts)
+			return &springtidev1.GetFilingBatchResponse{Batch: batch}, nil
 		case !behind:
 			return nil, &filing.Error{Reason: filing.ReasonNotFound}
 		case ends == nil:

@@ -45,9 +45,11 @@ type Lists interface {
 	ListBatches(ctx context.Context, tenant string, pageSize int, pageToken string) ([]status.BatchInfo, string, error)
 }
 
-// Attention lists what needs a person, whosever it is; *status.View does.
+// Attention lists what needs a person, and what else did not end well, whosever it is;
+// *status.View does.
 type Attention interface {
 	ListAttention(ctx context.Context, pageSize int, pageToken string) (status.Page, error)
+	ListState(ctx context.Context, state springtidev1.FilingState, pageSize int, pageToken string) (status.Page, error)
 }
 
 // Memory is what the view remembers for the door; *status.View is one. All of it

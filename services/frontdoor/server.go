@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -31,7 +32,9 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/acts"
 	"springtide/services/drafts"
+	"springtide/services/operations"
 )
 
 // Config of a server. Only Partitions is needed.
@@ -138,6 +141,10 @@ type Deps struct {
 	Drafts *drafts.Store
 	// Attention serves ListQuarantine; nil leaves it unimplemented.
 	Attention Attention
+	// Monitor and Acts serve the operators' methods and tell when filings will end; nil leaves them
+	// unimplemented, and the time untold. Both or none.
+	Monitor *operations.Monitor
+	Acts    *acts.Store
 	// Admission sheds submissions; nil admits all within the bounds of Config.
 	Admission Admission
 	// Logger; nil is silent.
@@ -147,6 +154,9 @@ type Deps struct {
 }
 
 func (d Deps) validate() error {
+	if (d.Monitor == nil) != (d.Acts == nil) {
+		return errors.New("monitor and acts go together")
+	}
 	for name, missing := range map[string]bool{
 		"listener": d.Listener == nil, "keys": d.Keys == nil, "log": d.Log == nil, "records": d.Records == nil,
 		"rows": d.Rows == nil, "lists": d.Lists == nil, "memory": d.Memory == nil, "changes": d.Changes == nil,
@@ -173,6 +183,10 @@ type door struct {
 	watches   *semaphore.Weighted
 	// draining is closed when the drain begins.
 	draining chan struct{}
+	// runs are the runs of retries under way; the drain interrupts them and waits.
+	runs sync.WaitGroup
+	// refused bounds how many refused attempts are recorded.
+	refused *limit
 }
 
 // A Server is one front door. Its methods are safe for concurrent use.
@@ -204,14 +218,14 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		cfg: cfg, deps: deps, access: accessTable(), validator: validator, languages: newLanguages(),
 		metrics: m, cache: newCache(cfg.CacheSize),
 		inFlight: semaphore.NewWeighted(cfg.MaxInFlight), bytes: semaphore.NewWeighted(cfg.MaxInFlightBytes),
-		watches: semaphore.NewWeighted(cfg.MaxWatches), draining: make(chan struct{}),
+		watches: semaphore.NewWeighted(cfg.MaxWatches), draining: make(chan struct{}), refused: &limit{},
 	}
-	filings, operations := &filings{door: d}, &operations{door: d}
+	filings, operators := &filings{door: d}, &operators{door: d}
 	s := &Server{
-		door: d, grpc: grpc.NewServer(d.options()...), health: health.NewServer(), local: newLocal(d, filings, operations),
+		door: d, grpc: grpc.NewServer(d.options()...), health: health.NewServer(), local: newLocal(d, filings, operators),
 	}
 	springtidev1.RegisterFilingServiceServer(s.grpc, filings)
-	springtidev1.RegisterOperationsServiceServer(s.grpc, operations)
+	springtidev1.RegisterOperationsServiceServer(s.grpc, operators)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	if cfg.Reflection {
 		reflection.Register(s.grpc)
@@ -248,7 +262,9 @@ func (s *Server) Run(ctx context.Context) error {
 	select {
 	case err := <-served:
 		s.health.Shutdown()
+		close(s.door.draining)
 		s.grpc.Stop()
+		s.door.runs.Wait()
 		return fmt.Errorf("front door: %w", err)
 	case <-ctx.Done():
 	}
@@ -270,6 +286,7 @@ func (s *Server) drain() {
 		defer close(done)
 		s.grpc.GracefulStop()
 		s.local.open.Wait() // they end when the drain begins
+		s.door.runs.Wait()  // and so do these
 	}()
 	hard := time.NewTimer(s.door.cfg.DrainTimeout)
 	defer hard.Stop()

@@ -174,7 +174,7 @@ func (w *watch) read(ctx context.Context, ids []filing.ID) error {
 			if row.Mark.Phase != status.PhaseReady || !row.Found || !visible(w.who, row.Tenant, row.Filing) {
 				continue
 			}
-			if err := w.send(some[i], dressed(row.Filing)); err != nil {
+			if err := w.send(some[i], w.door.dressed(row.Filing)); err != nil {
 				return err
 			}
 		}
@@ -199,7 +199,7 @@ func (w *watch) list(ctx context.Context) error {
 			if !visible(w.who, w.who.Tenant, f) {
 				continue
 			}
-			if err := w.send(filing.ID(f.GetFilingId()), dressed(f)); err != nil {
+			if err := w.send(filing.ID(f.GetFilingId()), w.door.dressed(f)); err != nil {
 				return err
 			}
 		}

@@ -264,7 +264,11 @@ func (w *world) List(_ context.Context, q status.Query) (status.Page, error) {
 	return page, nil
 }
 
-func (w *world) ListAttention(_ context.Context, _ int, token string) (status.Page, error) {
+func (w *world) ListAttention(ctx context.Context, size int, token string) (status.Page, error) {
+	return w.ListState(ctx, springtidev1.FilingState_FILING_STATE_NEEDS_ATTENTION, size, token)
+}
+
+func (w *world) ListState(_ context.Context, state springtidev1.FilingState, _ int, token string) (status.Page, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if token != "" {
@@ -272,7 +276,7 @@ func (w *world) ListAttention(_ context.Context, _ int, token string) (status.Pa
 	}
 	var page status.Page
 	for _, id := range slices.Sorted(maps.Keys(w.rows)) {
-		if f := w.rows[id].Filing; f.GetState() == springtidev1.FilingState_FILING_STATE_NEEDS_ATTENTION {
+		if f := w.rows[id].Filing; f.GetState() == state {
 			page.Filings = append(page.Filings, proto.CloneOf(f))
 		}
 	}

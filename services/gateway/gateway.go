@@ -133,6 +133,7 @@ type Server struct {
 	api      http.Handler // the generated handlers
 	pages    http.Handler
 	filings  springtidev1.FilingServiceClient
+	operate  springtidev1.OperationsServiceClient
 	sessions *sessions
 	document []byte
 	streams  *semaphore.Weighted
@@ -160,6 +161,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, deps: deps, filings: springtidev1.NewFilingServiceClient(deps.Door), sessions: sealed,
+		operate:  springtidev1.NewOperationsServiceClient(deps.Door),
 		document: document, streams: semaphore.NewWeighted(cfg.MaxStreams), draining: make(chan struct{}),
 	}
 	if s.api, err = s.generated(); err != nil {

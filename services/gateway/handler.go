@@ -21,6 +21,7 @@ func (s *Server) handler() (http.Handler, error) {
 	mux.Handle("/v1/", s.api)
 	mux.HandleFunc("GET /v1/filings/{filing_id}", s.poll)
 	mux.HandleFunc("GET /v1/events", s.events)
+	mux.HandleFunc("GET /v1/operations/overview:watch", s.overviews)
 	mux.HandleFunc(importPattern, s.imports)
 	mux.HandleFunc("GET /v1/exports/filings.csv", s.exportFilings)
 	mux.HandleFunc("GET /v1/exports/drafts.csv", s.exportDrafts)

@@ -6,7 +6,6 @@ import (
 	"encoding/base32"
 	"fmt"
 
-	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/filing"
 )
 
@@ -77,8 +76,8 @@ const (
 //	KEYS 1 mark, 2 rows, 3 index names
 //	ARGV 1 era, 2 to 4 the submitted, ledger and steps the caller believes in,
 //	     5 and 6 the new submitted and ledger, 7 the slot (start of every key),
-//	     8 the channel, 9 the state that needs a person and 10 the name of its
-//	     index, then raw id and row alternating, each id once
+//	     8 the channel, 9 the states that are listed over all tenants and 10 the
+//	     beginning of their indexes, then raw id and row alternating, each id once
 //	Returns {1, phase, era, submitted, ledger, steps, written, stale}, or, with
 //	nothing written, {0, phase, era, submitted, ledger, steps} when the mark is
 //	missing, of another era, lower than believed, or does not fit the number of rows.
@@ -89,7 +88,7 @@ if not m[1] or m[2] ~= ARGV[1] or tonumber(m[3]) < tonumber(ARGV[2]) or tonumber
 	or tonumber(m[5]) < tonumber(ARGV[4]) or tonumber(m[6]) ~= call('HLEN', KEYS[2]) then
 	return {0, m[1], m[2], m[3], m[4], m[5]}
 end
-local slot, attention = ARGV[7], tonumber(ARGV[9])
+local slot, listed = ARGV[7], ARGV[9]
 local function version(v)
 	local a, b, c, d, e, f, g, h = byte(v, 1, 8)
 	return ((((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f) * 256 + g) * 256 + h
@@ -101,15 +100,16 @@ end
 local known = {}
 local function indexes(v)
 	local t, b = tail(v)
-	local state, month, who = byte(v, 15), sub(v, 16, 17), sub(v, 26, 27 + t + b)
-	local class = (state == attention and '!' or '.') .. month .. who
+	local state, month, who = sub(v, 15, 15), sub(v, 16, 17), sub(v, 26, 27 + t + b)
+	if not string.find(listed, state, 1, true) then state = '.' end
+	local class = state .. month .. who
 	local names = known[class]
 	if not names then
 		local tenant = sub(v, 27, 26 + t)
 		names = {slot .. 't:' .. tenant}
 		if month ~= '\0\0' then names[#names + 1] = slot .. 'm:' .. month .. tenant end
 		if b > 0 then names[#names + 1] = slot .. 'b:' .. who end
-		if state == attention then names[#names + 1] = slot .. ARGV[10] end
+		if state ~= '.' then names[#names + 1] = slot .. ARGV[10] .. state end
 		known[class] = names
 	end
 	return names
@@ -243,7 +243,7 @@ func (v *View) applyStep(ctx context.Context, partition int, expect, next Mark, 
 	slot := v.slot(partition)
 	args := append([]any{
 		expect.Era, expect.Submitted, expect.Ledger, expect.Steps, next.Submitted, next.Ledger, slot, v.channel(),
-		int(springtidev1.FilingState_FILING_STATE_NEEDS_ATTENTION), keyAttention,
+		listedStates(), keyState,
 	}, rows...)
 	replies, err := v.eval(ctx, "apply", v.scripts.apply, call{markKeys(slot), args})
 	if err != nil {

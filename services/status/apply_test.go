@@ -149,10 +149,10 @@ func TestApplyNoticesLostData(t *testing.T) {
 		}{
 			{"flushed", func(status.Mark) error { e.wipe(t); return nil }, status.PhaseMissing},
 			{"older dump", func(status.Mark) error {
-				return e.raw.HSet(ctx, e.key(0, "w"), "l", "49", "c", "1").Err()
+				return e.raw.HSet(ctx, e.key(0, "w2"), "l", "49", "c", "1").Err()
 			}, status.PhaseReady},
 			{"one write lost, watermark as before", func(status.Mark) error {
-				return e.raw.HIncrBy(ctx, e.key(0, "w"), "c", -1).Err()
+				return e.raw.HIncrBy(ctx, e.key(0, "w2"), "c", -1).Err()
 			}, status.PhaseReady},
 			{"a row evicted", func(status.Mark) error {
 				return e.raw.HDel(ctx, e.key(0, "f"), e.raw.HKeys(ctx, e.key(0, "f")).Val()[0]).Err()

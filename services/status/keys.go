@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
+
+	springtidev1 "springtide/proto/springtide/v1"
 )
 
 // The keys of one partition share a hash tag, so that one script may touch them
@@ -16,12 +18,22 @@ func (v *View) slot(partition int) string {
 
 // Names of the fixed keys of a partition, after its slot.
 const (
-	keyMark  = "w" // hash: p phase, e era, s and l watermark, c steps, n rows
+	// hash: p phase, e era, s and l watermark, c steps, n rows. Its name says how rows are
+	// indexed: under another one, a view that was written before is as if missing, and written anew.
+	keyMark  = "w2"
 	keyRows  = "f" // hash: raw filing id -> row
 	keyNames = "x" // set: the partition's index keys, so that it can be wiped
-	// keyAttention is the one index over all tenants: the filings that need a person.
-	keyAttention = "n"
+	// keyState, with a state's byte, are the indexes over all tenants.
+	keyState = "s:"
 )
+
+// listedStates are those that operators list whosever the filing is: what did not end well.
+func listedStates() string {
+	return string([]byte{
+		byte(springtidev1.FilingState_FILING_STATE_INVALID), byte(springtidev1.FilingState_FILING_STATE_REJECTED),
+		byte(springtidev1.FilingState_FILING_STATE_NEEDS_ATTENTION),
+	})
+}
 
 // Names of the indexes, after the slot. Variable parts are length-prefixed or
 // of fixed length, so no tenant can name another one's key.

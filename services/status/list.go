@@ -38,8 +38,8 @@ type Query struct {
 	PageSize  int
 	PageToken string
 
-	// attention asks for what needs a person, whosever it is; the other filters are empty.
-	attention bool
+	// across asks for what is in a state, whosever it is; the other filters are empty.
+	across springtidev1.FilingState
 }
 
 // A Page is part of a list, newest first by receive time.
@@ -65,7 +65,7 @@ type plan struct {
 }
 
 func (q Query) plan() (plan, error) {
-	if err := checkName("tenant", q.Tenant); err != nil && !q.attention {
+	if err := checkName("tenant", q.Tenant); err != nil && q.across == 0 {
 		return plan{}, err
 	}
 	if q.PageSize < 0 || q.PageSize > maxPage || len(q.Batch) > maxName || len(q.States) > 32 {
@@ -75,9 +75,12 @@ func (q Query) plan() (plan, error) {
 	if p.size == 0 {
 		p.size = defaultPage
 	}
-	if q.attention {
-		p.index = keyAttention
-		p.finger = fingerprintOf("attention")
+	if q.across != 0 {
+		if !strings.Contains(listedStates(), string([]byte{byte(q.across)})) {
+			return plan{}, fmt.Errorf("state %d is not listed over all tenants: %w", q.across, ErrInvalid)
+		}
+		p.index = keyState + string([]byte{byte(q.across)})
+		p.finger = fingerprintOf("across", p.index)
 		after, err := parseToken(q.PageToken, p.finger, positionLen, positionLen)
 		p.after = position(after)
 		return p, err
@@ -123,8 +126,8 @@ func traitOf(s string) string {
 // hash only, and the row may have changed since the index was read.
 func (q Query) matches(r Row) bool {
 	f := r.Filing
-	if q.attention {
-		return f.GetState() == springtidev1.FilingState_FILING_STATE_NEEDS_ATTENTION
+	if q.across != 0 {
+		return f.GetState() == q.across
 	}
 	return r.Tenant == q.Tenant &&
 		(len(q.States) == 0 || slices.Contains(q.States, f.GetState())) &&
@@ -134,11 +137,15 @@ func (q Query) matches(r Row) bool {
 		(q.PeriodEndMonth == "" || strings.HasPrefix(f.GetPeriod().GetEnd(), q.PeriodEndMonth))
 }
 
-// ListAttention gives one page of the filings of all tenants that need a person,
-// newest first. It is for operators: the only list that is not one tenant's.
-// PageSize, tokens and errors are as in List.
+// ListAttention gives one page of the filings of all tenants that need a person, newest
+// first. It is for operators. PageSize, tokens and errors are as in List.
 func (v *View) ListAttention(ctx context.Context, pageSize int, pageToken string) (Page, error) {
-	return v.List(ctx, Query{PageSize: pageSize, PageToken: pageToken, attention: true})
+	return v.ListState(ctx, springtidev1.FilingState_FILING_STATE_NEEDS_ATTENTION, pageSize, pageToken)
+}
+
+// ListState is the same for any state that did not end well: INVALID, REJECTED, NEEDS_ATTENTION.
+func (v *View) ListState(ctx context.Context, state springtidev1.FilingState, pageSize int, pageToken string) (Page, error) {
+	return v.List(ctx, Query{PageSize: pageSize, PageToken: pageToken, across: state})
 }
 
 // List gives one page of a tenant's filings, newest first. Filings that keep

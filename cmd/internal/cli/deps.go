@@ -55,6 +55,8 @@ type Common struct {
 	Data string
 	// Pepper is the file with the secret that API keys are hashed with; empty: "pepper" in Data.
 	Pepper string
+	// Deadline by which the overview judges; zero: the tax calendar's.
+	Deadline time.Time
 	// Logger writes to standard error at the level and in the format asked for. Never nil.
 	Logger *slog.Logger
 	// UI is where results and talk go.

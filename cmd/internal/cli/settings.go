@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -27,6 +28,8 @@ type sharedFlags struct {
 
 	kafka, redis, authorities            []string
 	grpc, http, admin, data, pepper, key string
+	// deadline stands for the tax calendar's, as RFC 3339; empty: the calendar's.
+	deadline string
 }
 
 // register adds the flags that every command has.
@@ -56,6 +59,7 @@ func (s *sharedFlags) addAuthorities(f *pflag.FlagSet) {
 func (s *sharedFlags) addServers(f *pflag.FlagSet, grpc, http, admin string) {
 	f.StringVar(&s.grpc, "grpc", grpc, "serve gRPC on this `HOST:PORT`")
 	f.StringVar(&s.http, "http", http, "serve REST and the web pages on this `HOST:PORT`; empty: not served")
+	f.StringVar(&s.deadline, "deadline", "", "judge the overview by this `TIME` instead of the tax calendar's, such as 2026-07-20T00:00:00+08:00")
 	s.addAdmin(f, admin)
 }
 
@@ -220,6 +224,9 @@ func (s *sharedFlags) validate(flags *pflag.FlagSet) error {
 			return err
 		}
 	}
+	if _, err := time.Parse(time.RFC3339, s.deadline); s.deadline != "" && err != nil {
+		return usagef("--deadline %q: want a time such as 2026-07-20T00:00:00+08:00", s.deadline)
+	}
 	_, err := s.parseAuthorities()
 	return err
 }
@@ -251,10 +258,11 @@ func (s *sharedFlags) parseAuthorities() ([]Authority, error) {
 // common collects the shared settings for a function in Deps.
 func (a *app) common(name string) Common {
 	s := &a.shared
-	authorities, _ := s.parseAuthorities() // checked by prepare
+	authorities, _ := s.parseAuthorities()              // checked by prepare
+	deadline, _ := time.Parse(time.RFC3339, s.deadline) // so is this; empty gives zero
 	return Common{
 		Kafka: s.kafka, Redis: s.redis, Authorities: authorities,
-		GRPC: s.grpc, HTTP: s.http, Admin: s.admin, Data: s.data, Pepper: s.pepper,
+		GRPC: s.grpc, HTTP: s.http, Admin: s.admin, Data: s.data, Pepper: s.pepper, Deadline: deadline,
 		Logger: a.logger().With("command", name), UI: a.ui,
 	}
 }

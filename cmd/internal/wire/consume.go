@@ -2,12 +2,12 @@ package wire
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
-	"springtide/autoscale/control"
 	"springtide/consumers/deadletter"
 	"springtide/consumers/delay"
 	"springtide/consumers/ledger"
@@ -18,6 +18,7 @@ import (
 	"springtide/services/authority"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
+	"springtide/services/fleet"
 )
 
 // Default numbers of concurrent handlers: checking is CPU work, submitting is
@@ -58,7 +59,7 @@ func (c *core) withEngine(
 	r := newReporter(engine, slots, guards)
 	telling, stop := context.WithCancel(context.WithoutCancel(ctx)) // to the end of the drain: its filings are not finished before
 	var teller sync.WaitGroup
-	teller.Go(func() { control.Tell(telling, c.view, group, r.member, reportEvery, r.report) })
+	teller.Go(func() { fleet.Tell(telling, c.view, group, r.member, reportEvery, r.report) })
 	err = consume(engine, r)
 	stop()
 	teller.Wait()
@@ -161,11 +162,19 @@ func cause(ctx context.Context, err error) error {
 	return err
 }
 
+// tellTimeout bounds how long a projector waits to be heard about what it counts.
+const tellTimeout = 500 * time.Millisecond
+
 // project runs the projector until ctx ends.
 func (c *core) project(ctx context.Context) error {
-	topics := []string{eventlog.TopicSubmitted, eventlog.TopicLedger}
+	topics, member := []string{eventlog.TopicSubmitted, eventlog.TopicLedger}, rand.Text()
 	return c.join(ctx, project.Group, topics, func(ctx context.Context, a *eventlog.Assignment) error {
-		p := project.Partition{ID: a.Partition(), Commit: a.Commit}
+		p := project.Partition{ID: a.Partition(), Member: member, Commit: a.Commit}
+		p.Tell = func(ctx context.Context, t fleet.Tally) {
+			ctx, cancel := context.WithTimeout(ctx, tellTimeout)
+			defer cancel()
+			_ = fleet.SayTally(ctx, c.view, p.ID, t) // missing: whoever reads it sees how old the last one is
+		}
 		var err error
 		if p.SubmittedEnd, err = c.lastOffset(ctx, eventlog.TopicSubmitted, p.ID); err != nil {
 			return err

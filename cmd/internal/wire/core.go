@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"springtide/cmd/internal/cli"
+	"springtide/services/acts"
 	"springtide/services/authority"
 	"springtide/services/authority/etax"
 	"springtide/services/authority/mtd"
@@ -29,6 +30,7 @@ type core struct {
 	view     *status.View
 	forms    *forms.Catalogue
 	router   *authority.Router
+	acts     *acts.Store // once openActs was called
 }
 
 // coreConfig is what differs between the roles.
@@ -124,7 +126,7 @@ func ledgerSpans(ctx context.Context, events *eventlog.Log) ([]eventlog.Partitio
 }
 
 // routeAuthorities makes the connector of each --authority flag.
-func (c *core) routeAuthorities(s *stack, given []cli.Authority) error {
+func (c *core) routeAuthorities(ctx context.Context, s *stack, given []cli.Authority) error {
 	routes := make([]authority.Route, 0, len(given))
 	for _, a := range given {
 		spec, err := authority.ParseSpec(a.Name+"="+a.URL, defaultTerms)
@@ -148,6 +150,52 @@ func (c *core) routeAuthorities(s *stack, given []cli.Authority) error {
 		return err
 	}
 	c.router = router
+	return c.followPauses(ctx, s)
+}
+
+// openActs starts the copy of what operators did, and waits until it is whole.
+func (c *core) openActs(ctx context.Context, s *stack) error {
+	if c.acts != nil {
+		return nil
+	}
+	store, err := acts.New(acts.Config{}, acts.FromLog(c.events), c.log)
+	if err != nil {
+		return err
+	}
+	c.acts = store
+	s.run(ctx, "acts", store.Run)
+	select {
+	case <-store.Ready():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// followPauses holds authorities back as operators say, from before the first filing on.
+func (c *core) followPauses(ctx context.Context, s *stack) error {
+	if err := c.openActs(ctx, s); err != nil {
+		return err
+	}
+	pause := func() {
+		var codes []string
+		for _, p := range c.acts.Pauses() {
+			codes = append(codes, p.Authority)
+		}
+		c.router.SetPaused(codes...)
+	}
+	pause()
+	s.run(ctx, "pauses", func(ctx context.Context) error {
+		for {
+			changed := c.acts.Changed()
+			pause()
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	})
 	return nil
 }
 

@@ -67,7 +67,7 @@ func startDev(ctx context.Context, s *stack, o cli.DevOptions) (*development, er
 	if err != nil {
 		return nil, err
 	}
-	if err := c.routeAuthorities(s, o.Authorities); err != nil {
+	if err := c.routeAuthorities(ctx, s, o.Authorities); err != nil {
 		return nil, err
 	}
 	store, err := c.openKeys(ctx, s, o.Common)

@@ -8,11 +8,11 @@ import (
 	"sync"
 	"time"
 
-	"springtide/autoscale/control"
 	"springtide/consumers/worker"
 	"springtide/services/authority"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
+	"springtide/services/fleet"
 )
 
 // reportEvery is how often a worker tells the scaler about itself.
@@ -94,14 +94,14 @@ func (r *reporter) visited(code string) {
 }
 
 // report is what the scaler is told now.
-func (r *reporter) report() control.Report {
+func (r *reporter) report() fleet.Report {
 	stats := r.engine.Stats()
-	out := control.Report{Slots: r.slots, Busy: stats.Busy, Finished: stats.Finished}
+	out := fleet.Report{Slots: r.slots, Busy: stats.Busy, Finished: stats.Finished}
 	if !stats.Oldest.IsZero() {
 		out.Oldest = max(0, time.Since(stats.Oldest))
 	}
 	for _, p := range r.engine.Progress() {
-		out.Partitions = append(out.Partitions, control.Progress{Partition: p.ID, Read: p.Read, Unfinished: p.Unfinished})
+		out.Partitions = append(out.Partitions, fleet.Progress{Partition: p.ID, Read: p.Read, Unfinished: p.Unfinished})
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -117,20 +117,35 @@ func (r *reporter) report() control.Report {
 		return out
 	}
 	for _, g := range r.guards() {
-		s := g.Status()
-		a := control.Authority{
-			Name: s.Authority, Quota: s.Quota, Finished: r.visits[s.Authority], Held: r.held[s.Authority],
-			Open: s.Cause == authority.HeldBreaker,
-			Shut: s.Cause == authority.HeldPaused || s.Cause == authority.HeldClosed || s.Cause == authority.CauseMaintenance,
-		}
-		if s.Cause == authority.HeldConcurrency && s.Limit < authority.InitialLimit {
-			a.Concurrency = s.Limit
-		}
-		if a.Finished > 0 || a.Held > 0 {
-			out.Authorities = append(out.Authorities, a)
-		}
+		out.Authorities = append(out.Authorities, r.authority(g.Status()))
 	}
 	return out
+}
+
+// authority is what the worker knows of one; the lock is held.
+func (r *reporter) authority(s authority.Status) fleet.Authority {
+	a := fleet.Authority{
+		Name: s.Authority, Quota: s.Quota, Finished: r.visits[s.Authority], Held: r.held[s.Authority],
+		Open:  s.Cause == authority.HeldBreaker,
+		Shut:  s.Cause == authority.HeldPaused || s.Cause == authority.HeldClosed || s.Cause == authority.CauseMaintenance,
+		Class: s.Class.String(), Paused: s.Paused, Breaker: s.Breaker, Cause: s.Cause,
+		Requests: s.Requests, InFlight: s.InFlight, Limit: s.Limit,
+	}
+	if s.Cause == authority.HeldConcurrency && s.Limit < authority.InitialLimit {
+		a.Concurrency = s.Limit
+	}
+	if s.Cause == authority.HeldClosed || s.Cause == authority.CauseMaintenance {
+		a.For = s.Held
+	}
+	for kind, n := range s.Answers {
+		if n > 0 {
+			if a.Answers == nil {
+				a.Answers = make(map[string]uint64)
+			}
+			a.Answers[authority.Kind(kind).String()] = n
+		}
+	}
+	return a
 }
 
 // A heldHandler notes which filings of a partition wait in memory for their authority.

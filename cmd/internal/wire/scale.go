@@ -15,6 +15,7 @@ import (
 	"springtide/autoscale/target"
 	"springtide/cmd/internal/cli"
 	"springtide/services/eventlog"
+	"springtide/services/fleet"
 	"springtide/services/status"
 )
 
@@ -25,7 +26,7 @@ const scaleReadTimeout = 2 * time.Second
 func Scale(ctx context.Context, o cli.ScaleOptions) error {
 	return run(ctx, o.Common, coreConfig{readTimeout: scaleReadTimeout}, func(ctx context.Context, s *stack, c *core) error {
 		if o.Target == "goroutines" {
-			if err := c.routeAuthorities(s, o.Authorities); err != nil {
+			if err := c.routeAuthorities(ctx, s, o.Authorities); err != nil {
 				return err
 			}
 		}
@@ -59,7 +60,7 @@ func ScaleExplain(ctx context.Context, o cli.ScaleOptions) ([]control.Status, er
 	if err != nil {
 		return nil, fmt.Errorf("explain: %w", err)
 	}
-	said, err := control.Decisions(ctx, view)
+	said, err := fleet.Decisions(ctx, view)
 	return said, errors.Join(err, view.Close())
 }
 

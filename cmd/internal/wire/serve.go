@@ -15,6 +15,7 @@ import (
 	"springtide/services/frontdoor"
 	"springtide/services/gateway"
 	"springtide/services/keys"
+	"springtide/services/operations"
 	"springtide/services/telemetry"
 )
 
@@ -34,7 +35,7 @@ func Serve(ctx context.Context, o cli.ServeOptions) error {
 func Work(ctx context.Context, o cli.WorkOptions) error {
 	return run(ctx, o.Common, coreConfig{partitions: o.Partitions}, func(ctx context.Context, s *stack, c *core) error {
 		if slices.Contains(o.Roles, "submit") {
-			if err := c.routeAuthorities(s, o.Authorities); err != nil {
+			if err := c.routeAuthorities(ctx, s, o.Authorities); err != nil {
 				return err
 			}
 		}
@@ -155,6 +156,15 @@ func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, o doorOpt
 	if err != nil {
 		return faces{}, err
 	}
+	if err := c.openActs(ctx, s); err != nil {
+		return faces{}, err
+	}
+	monitor, err := operations.New(operations.Config{Partitions: c.events.Partitions(), Deadline: o.Deadline}, operations.Deps{
+		Log: c.events, View: c.view, Acts: c.acts, Logger: c.log, Metrics: c.registry,
+	})
+	if err != nil {
+		return faces{}, err
+	}
 	listener, err := net.Listen("tcp", o.GRPC)
 	if err != nil {
 		return faces{}, fmt.Errorf("gRPC port: %w", err)
@@ -162,7 +172,7 @@ func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, o doorOpt
 	door, err := frontdoor.New(frontdoor.Config{Partitions: c.events.Partitions(), Reflection: o.reflection}, frontdoor.Deps{
 		Listener: listener, Keys: store, Log: c.events, Records: frontdoor.RecordsOf(c.events),
 		Rows: c.view, Lists: c.view, Attention: c.view, Memory: c.view, Changes: frontdoor.ChangesOf(c.view), Admission: gate,
-		Rules: c.forms, Forms: c.forms, Drafts: office, Logger: c.log, Metrics: c.registry,
+		Rules: c.forms, Forms: c.forms, Drafts: office, Monitor: monitor, Acts: c.acts, Logger: c.log, Metrics: c.registry,
 	})
 	if err != nil {
 		_ = listener.Close()
@@ -170,6 +180,7 @@ func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, o doorOpt
 	}
 	s.run(ctx, "admission", gate.Run)
 	s.run(ctx, "drafts", office.Run)
+	s.run(ctx, "overview", monitor.Run)
 	s.run(ctx, "view notices", c.view.Run)
 	s.run(ctx, "front door", door.Run)
 	at := faces{grpc: listener.Addr().String()}

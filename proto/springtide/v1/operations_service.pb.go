@@ -1675,7 +1675,7 @@ type RetryRun struct {
 	Retried int64 `protobuf:"varint,9,opt,name=retried,proto3" json:"retried,omitempty"`
 	Skipped int64 `protobuf:"varint,10,opt,name=skipped,proto3" json:"skipped,omitempty"`
 	Failed  int64 `protobuf:"varint,11,opt,name=failed,proto3" json:"failed,omitempty"`
-	// "running", "done", or why it ended early.
+	// "running", "done", "interrupted", or a reason of the error catalogue.
 	Outcome       string `protobuf:"bytes,12,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2231,7 +2231,8 @@ type Act struct {
 	Target string `protobuf:"bytes,6,opt,name=target,proto3" json:"target,omitempty"`
 	// Why, in the operator's words.
 	Why string `protobuf:"bytes,7,opt,name=why,proto3" json:"why,omitempty"`
-	// "done", a reason of the error catalogue, or empty: begun, and its outcome was never recorded.
+	// "done"; "already" when it was so, or under way, before; "interrupted"; a reason of the error
+	// catalogue; or empty: begun, and its outcome is not recorded yet.
 	Outcome       string                 `protobuf:"bytes,8,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	OutcomeTime   *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=outcome_time,json=outcomeTime,proto3" json:"outcome_time,omitempty"`
 	unknownFields protoimpl.UnknownFields

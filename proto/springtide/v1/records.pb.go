@@ -1797,8 +1797,10 @@ type ActBegun struct {
 	Target  string                 `protobuf:"bytes,4,opt,name=target,proto3" json:"target,omitempty"`
 	Why     string                 `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
 	// Of failures.retry.
-	PerSecond     int32 `protobuf:"varint,6,opt,name=per_second,json=perSecond,proto3" json:"per_second,omitempty"`
-	Count         int64 `protobuf:"varint,7,opt,name=count,proto3" json:"count,omitempty"`
+	PerSecond int32 `protobuf:"varint,6,opt,name=per_second,json=perSecond,proto3" json:"per_second,omitempty"`
+	Count     int64 `protobuf:"varint,7,opt,name=count,proto3" json:"count,omitempty"`
+	// Set where it was refused: a reason of the error catalogue, and nothing was done.
+	Refused       string `protobuf:"bytes,8,opt,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1882,7 +1884,14 @@ func (x *ActBegun) GetCount() int64 {
 	return 0
 }
 
-// ActEnded: "done", or a reason of the error catalogue.
+func (x *ActBegun) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
+// ActEnded: "done", "interrupted", or a reason of the error catalogue.
 type ActEnded struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Outcome       string                 `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
@@ -1929,8 +1938,10 @@ func (x *ActEnded) GetOutcome() string {
 
 // RetryProgress: what a run did since its last record. A run without one for a while has ended.
 type RetryProgress struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Results       []*RetryResult         `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Results []*RetryResult         `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	// How many came before these, so that a second copy of the record is told from a new one.
+	Before        int64 `protobuf:"varint,2,opt,name=before,proto3" json:"before,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1970,6 +1981,13 @@ func (x *RetryProgress) GetResults() []*RetryResult {
 		return x.Results
 	}
 	return nil
+}
+
+func (x *RetryProgress) GetBefore() int64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
 }
 
 var File_springtide_v1_records_proto protoreflect.FileDescriptor
@@ -2120,7 +2138,7 @@ const file_springtide_v1_records_proto_rawDesc = "" +
 	"\x05begun\x18\x03 \x01(\v2\x17.springtide.v1.ActBegunH\x00R\x05begun\x12/\n" +
 	"\x05ended\x18\x04 \x01(\v2\x17.springtide.v1.ActEndedH\x00R\x05ended\x12:\n" +
 	"\bprogress\x18\x05 \x01(\v2\x1c.springtide.v1.RetryProgressH\x00R\bprogressB\b\n" +
-	"\x06record\"\xb3\x01\n" +
+	"\x06record\"\xcd\x01\n" +
 	"\bActBegun\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x16\n" +
@@ -2129,11 +2147,13 @@ const file_springtide_v1_records_proto_rawDesc = "" +
 	"\x03why\x18\x05 \x01(\tR\x03why\x12\x1d\n" +
 	"\n" +
 	"per_second\x18\x06 \x01(\x05R\tperSecond\x12\x14\n" +
-	"\x05count\x18\a \x01(\x03R\x05count\"$\n" +
+	"\x05count\x18\a \x01(\x03R\x05count\x12\x18\n" +
+	"\arefused\x18\b \x01(\tR\arefused\"$\n" +
 	"\bActEnded\x12\x18\n" +
-	"\aoutcome\x18\x01 \x01(\tR\aoutcome\"E\n" +
+	"\aoutcome\x18\x01 \x01(\tR\aoutcome\"]\n" +
 	"\rRetryProgress\x124\n" +
-	"\aresults\x18\x01 \x03(\v2\x1a.springtide.v1.RetryResultR\aresultsB-Z+springtide/proto/springtide/v1;springtidev1b\x06proto3"
+	"\aresults\x18\x01 \x03(\v2\x1a.springtide.v1.RetryResultR\aresults\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\x03R\x06beforeB-Z+springtide/proto/springtide/v1;springtidev1b\x06proto3"
 
 var (
 	file_springtide_v1_records_proto_rawDescOnce sync.Once
