@@ -58,6 +58,7 @@ type door struct {
 	stale bool
 	// forget: nothing submitted is ever found again.
 	forget bool
+	desk   desk
 	// cut ends so many streams early.
 	cut int
 }

@@ -176,7 +176,7 @@ Exit codes: 0 done; 1 usage or start-up; 2 finished, but something needs you
 	add("file", a.fileCommand(), a.checkCommand(), a.statusCommand(), a.listCommand(), a.watchCommand(),
 		a.cancelCommand(), a.retryCommand(), a.receiptCommand(), a.formsCommand())
 	add("run", a.serveCommand(), a.workCommand(), a.simCommand(), a.keysCommand(), a.deadCommand(),
-		a.quarantineCommand(), a.sweepCommand(), a.doctorCommand(), a.chaosCommand(), a.loadtestCommand(), a.scaleCommand())
+		a.quarantineCommand(), a.overviewCommand(), a.authoritiesCommand(), a.failuresCommand(), a.tenantsCommand(), a.actsCommand(), a.sweepCommand(), a.doctorCommand(), a.chaosCommand(), a.loadtestCommand(), a.scaleCommand())
 	root.AddCommand(a.versionCommand(), a.embeddedCommand())
 	parent(root)
 	return root
