@@ -14,6 +14,7 @@ import (
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
+	"springtide/services/fleet"
 	"springtide/services/status"
 	"springtide/services/status/embedded"
 )
@@ -29,6 +30,8 @@ type scene struct {
 	write *ledger.Writer
 	ret   *springtidev1.Return
 	id    filing.ID
+	// tell hears what the projector counts; nil: nobody does.
+	tell func(context.Context, fleet.Tally)
 }
 
 func newScene(t *testing.T) *scene {
@@ -69,7 +72,7 @@ func (s *scene) project() (stop func()) {
 	p := Partition{
 		Submitted: s.log.Read(eventlog.TopicSubmitted, 0), Ledger: s.log.Read(eventlog.TopicLedger, 0),
 		SubmittedEnd: int64(len(s.log.Records(eventlog.TopicSubmitted))), LedgerEnd: int64(len(s.log.Records(eventlog.TopicLedger))),
-		Stored: stored, Commit: func(string, int64) {},
+		Stored: stored, Commit: func(string, int64) {}, Member: "me", Tell: s.tell,
 	}
 	go func() { done <- Run(ctx, s.view, slog.New(slog.DiscardHandler), p) }()
 	return func() {

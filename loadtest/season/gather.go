@@ -52,6 +52,7 @@ func (g *gatherer) gather() *Report {
 	g.times()
 	g.answers()
 	g.endings()
+	g.statements()
 	g.timeline()
 	g.blocks()
 	g.reaction()
@@ -140,6 +141,30 @@ func (g *gatherer) endings() {
 	}
 	g.r.Accepted, g.r.Seen = quantiles(g.r.accepted), quantiles(seen)
 	g.r.Staleness, g.r.StalenessPolled = quantiles(stream), quantiles(asked)
+}
+
+// statements compares when filings ended with when they were first said to.
+func (g *gatherer) statements() {
+	e, widths := &Statements{}, histogram()
+	for _, s := range g.stories {
+		if !s.ended() || s.latest.IsZero() {
+			continue
+		}
+		e.Told++
+		record(widths, s.latest.Sub(s.earliest))
+		switch {
+		case s.changed.Before(s.earliest):
+			e.Sooner++
+		case s.changed.After(s.latest):
+			e.Later++
+		default:
+			e.Inside++
+		}
+	}
+	if e.Told > 0 {
+		e.Share, e.WidthP50 = float64(e.Inside)/float64(e.Told), quantiles(widths).P50
+		g.r.ETA = e
+	}
 }
 
 // timeline makes the seconds.

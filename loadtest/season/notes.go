@@ -24,6 +24,8 @@ type story struct {
 	streamed      bool
 	queued        bool
 	fixed         bool
+	// earliest and latest are the first statement of when it will end; zero: there was none.
+	earliest, latest time.Time
 }
 
 func (s *story) ended() bool { return verdict.Final(s.state) }
@@ -63,6 +65,7 @@ func (n *notes) acked(acks []verdict.Ack, c *click, intended time.Time) {
 				n.ended--
 			}
 			s.paper, s.intended, s.acked, s.state, s.fixed = paperOf(c, a.Filing), intended, a.At, "", true
+			s.earliest, s.latest = time.Time{}, time.Time{}
 		}
 		if s.paper.follow == polled && !s.queued && !s.ended() {
 			n.queue(s, a.At.Add(time.Second))
@@ -147,6 +150,9 @@ func (n *notes) told(f *springtidev1.Filing, how answer) {
 	// What is told of an earlier content says nothing of the one that holds.
 	current := s.paper.Digest == "" || f.GetDigest() == "" || f.GetDigest() == s.paper.Digest
 	var wrong *paper
+	if e := f.GetEta(); current && e != nil && s.latest.IsZero() {
+		s.earliest, s.latest = e.GetEarliest().AsTime(), e.GetLatest().AsTime()
+	}
 	if current && s.state != state && f.GetVersion() >= s.version {
 		wrong = n.advance(s, state, f, how)
 	}

@@ -164,6 +164,10 @@ func (r *Report) facts() [][2]string {
 		f = append(f, [2]string{"small tenants' p99 beside the giant over alone", fmt.Sprintf("%.2f", x.Ratio)},
 			[2]string{"the giant's filings, done after", fmt.Sprintf("%d, %s", x.Giant, span(x.GiantSeconds))})
 	}
+	if x := r.ETA; x != nil {
+		f = append(f, [2]string{"ended inside the first stated range", fmt.Sprintf("%.1f %% of %d (%d sooner, %d later)", 100*x.Share, x.Told, x.Sooner, x.Later)},
+			[2]string{"median width of that range", span(x.WidthP50)})
+	}
 	for _, x := range r.Faults {
 		f = append(f, [2]string{"fault", x.String()})
 	}

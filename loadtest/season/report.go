@@ -50,6 +50,7 @@ type Report struct {
 	Reaction *Reaction         `json:"scaler,omitempty"`
 	Cost     Cost              `json:"cost"`
 	Fairness *Fairness         `json:"fairness,omitempty"`
+	ETA      *Statements       `json:"eta,omitempty"`
 	Faults   []Fault           `json:"faults,omitempty"`
 	Refusals map[string]int    `json:"refusals,omitempty"`
 	Findings []verdict.Finding `json:"findings,omitempty"`
@@ -181,6 +182,18 @@ type Fairness struct {
 	// Giant is its filings, GiantSeconds from its press until the last of them had ended.
 	Giant        int     `json:"giant"`
 	GiantSeconds float64 `json:"giant_seconds"`
+}
+
+// Statements compare when filings ended with the first range that clients were told for it.
+type Statements struct {
+	// Told is how many filings had a range before they ended; Inside ended in it.
+	Told   int `json:"told"`
+	Inside int `json:"inside"`
+	Sooner int `json:"sooner"`
+	Later  int `json:"later"`
+	// Share is Inside of Told, 0 to 1; WidthP50 the ranges' median width.
+	Share    float64 `json:"share"`
+	WidthP50 float64 `json:"width_p50"`
 }
 
 // A Block is a part of the run: what was pressed in it, whenever it was answered.

@@ -69,16 +69,20 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 type Pace struct {
 	// Measured is how many ended per second while there always was work; 0: not known.
 	Measured float64
+	// Spare: no more ended because no more came; more could have.
+	Spare bool
 	// Quota is what the authority allows per second, Capacity what the workers could do; 0: not known.
 	Quota, Capacity float64
 }
 
 // Of what was measured, more is likely to be lost than gained: a peak grows. Of what
-// was only worked out, half is believed.
+// was only worked out, half is believed. Where there was room for more, nobody knows
+// how much: as much as could be, or else so many times.
 const (
 	slower   = 0.7
 	faster   = 1.4
 	believed = 0.5
+	spare    = 10
 )
 
 // Rates are the least and the most filings per second that are likely; zeros: nobody can say.
@@ -88,8 +92,12 @@ func (p Pace) Rates() (slow, fast float64) {
 		able = p.Capacity
 	}
 	switch {
+	case p.Measured > 0 && able > 0 && p.Spare:
+		return min(slower*p.Measured, able), max(able, p.Measured)
 	case p.Measured > 0 && able > 0:
 		return min(slower*p.Measured, able), min(faster*p.Measured, max(able, p.Measured))
+	case p.Measured > 0 && p.Spare:
+		return slower * p.Measured, spare * p.Measured
 	case p.Measured > 0:
 		return slower * p.Measured, faster * p.Measured
 	case able > 0:

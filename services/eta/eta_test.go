@@ -85,8 +85,8 @@ func TestASlowerPaceIsNeverDoneSooner(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		p := eta.Pace{
-			Measured: rapid.Float64Range(0, 2000).Draw(t, "measured"),
-			Quota:    rapid.Float64Range(0, 2000).Draw(t, "quota"), Capacity: rapid.Float64Range(0, 2000).Draw(t, "capacity"),
+			Measured: rapid.Float64Range(0, 2000).Draw(t, "measured"), Spare: rapid.Bool().Draw(t, "spare"),
+			Quota: rapid.Float64Range(0, 2000).Draw(t, "quota"), Capacity: rapid.Float64Range(0, 2000).Draw(t, "capacity"),
 		}
 		slow, fast := p.Rates()
 		if slow > fast || slow < 0 {

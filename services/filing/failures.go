@@ -24,7 +24,7 @@ func FailureOf(f *springtidev1.Filing) (Failure, bool) {
 	switch f.GetState() {
 	case springtidev1.FilingState_FILING_STATE_INVALID:
 		for _, v := range f.GetViolations() {
-			if v.GetSeverity() == springtidev1.Severity_SEVERITY_ERROR {
+			if v.GetSeverity() != springtidev1.Severity_SEVERITY_WARNING {
 				code = f.GetForm() + "." + v.GetRule()
 				break
 			}

@@ -193,8 +193,7 @@ func TestEveryMethodForEveryCaller(t *testing.T) {
 	}
 }
 
-// What is built answers; only what is known to be missing is UNIMPLEMENTED.
-func TestMethodsThatAreNotBuiltYet(t *testing.T) {
+func TestEveryMethodIsBuilt(t *testing.T) {
 	t.Parallel()
 	c := openOffice(t, newWorld())
 	var missing []string
@@ -204,11 +203,7 @@ func TestMethodsThatAreNotBuiltYet(t *testing.T) {
 			missing = append(missing, string(m.Name()))
 		}
 	}
-	want := []string{
-		"GetOverview", "WatchOverview", "ListAuthorities", "PauseAuthority", "ResumeAuthority", "ListFailures",
-		"RetryFailures", "GetRetryRun", "ListTopTenants", "ListActs",
-	}
-	if !slices.Equal(missing, want) {
-		t.Errorf("UNIMPLEMENTED: %v, want %v", missing, want)
+	if len(missing) > 0 {
+		t.Errorf("UNIMPLEMENTED: %v", missing)
 	}
 }

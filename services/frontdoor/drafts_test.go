@@ -11,14 +11,24 @@ import (
 	"google.golang.org/grpc/codes"
 
 	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/acts"
 	"springtide/services/drafts"
 	"springtide/services/eventlog"
 	"springtide/services/eventlog/embedded"
 	"springtide/services/filing"
 	"springtide/services/keys"
+	"springtide/services/operations"
+	"springtide/services/status"
 )
 
-// openOffice serves a world with drafts on an embedded broker.
+// noReports is a view in which no process has said anything.
+type noReports struct{}
+
+func (noReports) Say(context.Context, string, string, string) error        { return nil }
+func (noReports) Unsay(context.Context, string, string) error              { return nil }
+func (noReports) Reports(context.Context, string) ([]status.Report, error) { return nil, nil }
+
+// openOffice serves a world with drafts, acts and a monitor on an embedded broker.
 func openOffice(t *testing.T, w *world) *client {
 	t.Helper()
 	b, err := embedded.Start(embedded.Config{Logger: slog.New(slog.DiscardHandler)})
@@ -35,19 +45,30 @@ func openOffice(t *testing.T, w *world) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
+	done, err := acts.New(acts.Config{}, acts.FromLog(log), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	monitor, err := operations.New(operations.Config{Partitions: partitions}, operations.Deps{Log: log, View: noReports{}, Acts: done})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- store.Run(ctx) }()
+	ended := make(chan error, 3)
+	for _, run := range []func(context.Context) error{store.Run, done.Run, monitor.Run} {
+		go func() { ended <- run(ctx) }()
+	}
 	t.Cleanup(func() {
 		cancel()
-		for _, err := range []error{<-done, log.Close(), b.Close()} {
+		for _, err := range []error{<-ended, <-ended, <-ended, log.Close(), b.Close()} {
 			if err != nil {
 				t.Error(err)
 			}
 		}
 	})
+	<-done.Ready()
 	deps := w.deps(t)
-	deps.Drafts = store
+	deps.Drafts, deps.Acts, deps.Monitor = store, done, monitor
 	cfg := quick()
 	cfg.CatchUp = 5 * time.Second
 	return serve(t, cfg, deps)

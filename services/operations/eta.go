@@ -12,10 +12,6 @@ import (
 // staleEta is the age from which a measurement says nothing of when a filing ends.
 const staleEta = 10 * time.Second
 
-// least is the part of what stands before a filing that is certain to end before it:
-// tenants are served in turn, so that one with few filings passes one with many.
-const least = 0.2
-
 // Eta says when a filing is expected to end; false: it has, or nobody can say.
 func (m *Monitor) Eta(f *springtidev1.Filing) (*springtidev1.Eta, bool) {
 	r, ok := m.rangeOf(f, time.Now())
@@ -71,7 +67,9 @@ func (m *Monitor) rangeOf(f *springtidev1.Filing, now time.Time) (eta.Range, boo
 	if before, ok := m.past[l.name].before(f.GetReceiveTime().AsTime()); ok {
 		most = min(most, before+s.arriving())
 	}
-	q := l.ahead(max(1, least*most), max(1, most))
+	// Tenants are served in turn, so that a filing may be the next whatever stands before it.
+	q := l.ahead(1, max(1, most))
+	q.Fast = max(q.Fast, l.pace.Quota, l.pace.Capacity)
 	if due := f.GetDueTime().AsTime(); f.GetDueTime() != nil && due.After(q.Opens) {
 		q.Opens = due // parked until then
 	}

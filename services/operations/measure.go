@@ -263,9 +263,10 @@ func (m *Monitor) authorities(s *snapshot) {
 				l.pause = &p
 			}
 		}
-		l.rate = past.busyRate(s.at)
+		var spare bool
+		l.rate, spare = past.busyRate(s.at)
 		l.use, l.counts = past.use(s.at)
-		l.pace = eta.Pace{Measured: l.rate, Capacity: capacity}
+		l.pace = eta.Pace{Measured: l.rate, Spare: spare, Capacity: capacity}
 		l.condition(s.at)
 		l.done, l.known = eta.Of(s.at, l.ahead(float64(l.queue.Open), float64(l.queue.Open)))
 		s.lanes = append(s.lanes, l)
@@ -304,14 +305,30 @@ func (l *lane) condition(now time.Time) {
 	}
 }
 
-// own is how long one filing takes by itself at most: its stages, and the parking of
-// what was sent to the end of a line.
-const own = 10 * time.Second
+// own is how long one filing takes by itself at most: its stages, or, where the authority
+// has been in trouble of late, being parked and asked about as well.
+const (
+	own        = 10 * time.Second
+	ownTrouble = 45 * time.Second
+)
+
+// troubled says that of late some answers were not what a healthy authority gives.
+func (l *lane) troubled() bool {
+	for _, a := range l.said {
+		if a.Breaker != "" && a.Breaker != "closed" || a.Cause != "" && a.Cause != authority.HeldRate && a.Cause != authority.HeldConcurrency {
+			return true
+		}
+	}
+	return l.counts[authority.Unknown.String()] > 0 || l.counts[authority.Busy.String()] > 0 || l.queue.Confirming > 0
+}
 
 // ahead is the queue before something at this authority.
 func (l *lane) ahead(least, most float64) eta.Queue {
 	q := eta.Queue{Least: least, Most: most, Own: own, Opens: l.opens, Shut: l.shut()}
 	q.Slow, q.Fast = l.pace.Rates()
+	if l.troubled() {
+		q.Own = ownTrouble
+	}
 	return q
 }
 

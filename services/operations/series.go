@@ -70,9 +70,14 @@ func (s *series) rates(now time.Time) (a, b float64) {
 	return max(0, to.a-from.a) / seconds, max(0, to.b-from.b) / seconds
 }
 
+// backlogged is how many seconds of work must always have been there for the rate to be
+// that of whoever works, and not of whoever files.
+const backlogged = 2
+
 // busyRate is how many ended per second over the part of the window in which something
-// was open all the time; 0: that was too short to tell.
-func (s *series) busyRate(now time.Time) float64 {
+// was open all the time; 0: that was too short to tell. spare says that so little was
+// open at some moment that more could have ended.
+func (s *series) busyRate(now time.Time) (rate float64, spare bool) {
 	i, n := since(s.points, now), len(s.points)
 	for j := n - 1; j >= i; j-- {
 		if s.points[j].a == 0 {
@@ -81,13 +86,18 @@ func (s *series) busyRate(now time.Time) float64 {
 		}
 	}
 	if n-i < 2 {
-		return 0
+		return 0, false
 	}
 	from, to := s.points[i], s.points[n-1]
-	if took := to.at.Sub(from.at); took >= settled {
-		return max(0, to.b-from.b) / took.Seconds()
+	took := to.at.Sub(from.at)
+	if took < settled {
+		return 0, false
 	}
-	return 0
+	rate = max(0, to.b-from.b) / took.Seconds()
+	for _, p := range s.points[i:] {
+		spare = spare || p.a < backlogged*rate
+	}
+	return rate, spare
 }
 
 // before is what was open at a time, and has not ended since: what stood before
