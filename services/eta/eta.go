@@ -69,6 +69,8 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 type Pace struct {
 	// Measured is how many ended per second while there always was work; 0: not known.
 	Measured float64
+	// Stalled: there was work, and none of it ended. Nobody can say then.
+	Stalled bool
 	// Spare: no more ended because no more came; more could have.
 	Spare bool
 	// Quota is what the authority allows per second, Capacity what the workers could do; 0: not known.
@@ -92,6 +94,8 @@ func (p Pace) Rates() (slow, fast float64) {
 		able = p.Capacity
 	}
 	switch {
+	case p.Stalled:
+		return 0, 0
 	case p.Measured > 0 && able > 0 && p.Spare:
 		return min(slower*p.Measured, able), max(able, p.Measured)
 	case p.Measured > 0 && able > 0:

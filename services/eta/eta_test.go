@@ -92,6 +92,11 @@ func TestASlowerPaceIsNeverDoneSooner(t *testing.T) {
 		if slow > fast || slow < 0 {
 			t.Fatalf("%+v gives %v to %v", p, slow, fast)
 		}
+		stalled := p
+		stalled.Stalled = true
+		if s, f := stalled.Rates(); s != 0 || f != 0 {
+			t.Fatalf("nothing ends, and %v to %v are promised", s, f)
+		}
 		if known := p.Measured > 0 || p.Quota > 0 || p.Capacity > 0; known != (slow > 0) {
 			t.Fatalf("%+v gives %v to %v", p, slow, fast)
 		}

@@ -201,7 +201,6 @@ type lane struct {
 	queue  fleet.Queue
 	pause  *acts.Pause
 	said   []fleet.Authority // what each worker says of it
-	rate   float64           // filings per second that ended, lately, while there was work
 	pace   eta.Pace
 	use    float64 // requests per second
 	counts map[string]float64
@@ -263,10 +262,9 @@ func (m *Monitor) authorities(s *snapshot) {
 				l.pause = &p
 			}
 		}
-		var spare bool
-		l.rate, spare = past.busyRate(s.at)
+		l.pace = past.busyPace(s.at)
+		l.pace.Capacity = capacity
 		l.use, l.counts = past.use(s.at)
-		l.pace = eta.Pace{Measured: l.rate, Spare: spare, Capacity: capacity}
 		l.condition(s.at)
 		l.done, l.known = eta.Of(s.at, l.ahead(float64(l.queue.Open), float64(l.queue.Open)))
 		s.lanes = append(s.lanes, l)

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/eta"
 	"springtide/services/fleet"
 )
 
@@ -74,10 +75,10 @@ func (s *series) rates(now time.Time) (a, b float64) {
 // that of whoever works, and not of whoever files.
 const backlogged = 2
 
-// busyRate is how many ended per second over the part of the window in which something
-// was open all the time; 0: that was too short to tell. spare says that so little was
-// open at some moment that more could have ended.
-func (s *series) busyRate(now time.Time) (rate float64, spare bool) {
+// busyPace is how many ended per second over the part of the window in which something
+// was open all the time; zero: that was too short to tell. So little may have been open
+// at some moment that more could have ended.
+func (s *series) busyPace(now time.Time) eta.Pace {
 	i, n := since(s.points, now), len(s.points)
 	for j := n - 1; j >= i; j-- {
 		if s.points[j].a == 0 {
@@ -86,18 +87,19 @@ func (s *series) busyRate(now time.Time) (rate float64, spare bool) {
 		}
 	}
 	if n-i < 2 {
-		return 0, false
+		return eta.Pace{}
 	}
 	from, to := s.points[i], s.points[n-1]
 	took := to.at.Sub(from.at)
 	if took < settled {
-		return 0, false
+		return eta.Pace{}
 	}
-	rate = max(0, to.b-from.b) / took.Seconds()
+	out := eta.Pace{Measured: max(0, to.b-from.b) / took.Seconds()}
+	out.Stalled = out.Measured == 0
 	for _, p := range s.points[i:] {
-		spare = spare || p.a < backlogged*rate
+		out.Spare = out.Spare || p.a < backlogged*out.Measured
 	}
-	return rate, spare
+	return out
 }
 
 // before is what was open at a time, and has not ended since: what stood before

@@ -78,9 +78,9 @@ func noWorkers(g groupSeen) *springtidev1.LocalizedText {
 // aboutLane is one authority's share of the verdict.
 func aboutLane(l lane, verdict springtidev1.Verdict, deadline time.Time, need time.Duration) *springtidev1.LocalizedText {
 	zh, en := fmt.Sprintf("%s：未完成 %d 份", l.name, l.queue.Open), fmt.Sprintf("%s: %d open", l.name, l.queue.Open)
-	if l.rate > 0 {
-		zh += fmt.Sprintf("，近期每秒完成 %.1f 份", l.rate)
-		en += fmt.Sprintf(", %.1f/s ended lately", l.rate)
+	if l.pace.Measured > 0 {
+		zh += fmt.Sprintf("，近期每秒完成 %.1f 份", l.pace.Measured)
+		en += fmt.Sprintf(", %.1f/s ended lately", l.pace.Measured)
 	}
 	if l.pace.Quota > 0 {
 		zh += fmt.Sprintf("，配额每秒 %.1f 次，已用 %.1f", l.pace.Quota, l.use)
@@ -102,6 +102,9 @@ func aboutLane(l lane, verdict springtidev1.Verdict, deadline time.Time, need ti
 			zh += fmt.Sprintf("；须在 %s 前恢复才能按时完成", moment(deadline.Add(-need)))
 			en += fmt.Sprintf("; in time if it is back by %s", moment(deadline.Add(-need)))
 		}
+	case l.pace.Stalled:
+		zh += "，近期没有一份完成，无法判断"
+		en += ", none ended lately, so nobody can say"
 	default:
 		zh += "，处理速度尚未测得"
 		en += ", its pace is not measured yet"

@@ -2,7 +2,9 @@ package wire
 
 import (
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	grpcstatus "google.golang.org/grpc/status"
@@ -257,4 +259,25 @@ func TestOperatorsAreRefusedWithAReason(t *testing.T) {
 	if p := s.acts.Pauses(); len(p) != 0 {
 		t.Errorf("paused: %v", p)
 	}
+}
+
+func TestACutQuotaTurnsTheVerdictToLateAndBack(t *testing.T) {
+	s := startTestSite(t, 1, func(o *cli.DevOptions) { o.Deadline = time.Now().Add(2 * time.Minute) })
+	s.faults(`{"faults": [{"kind": "throttle", "probability": 0.99, "retry_after": "1s"}]}`)
+	returns := firmOf(t, 31, 2000)
+	for len(returns) > 0 {
+		s.submitAll(returns[:500])
+		returns = returns[500:]
+	}
+	o := s.overview("a late verdict", func(o *springtidev1.Overview) bool {
+		return o.GetVerdict() == springtidev1.Verdict_VERDICT_LATE && o.GetBound() == springtidev1.Bound_BOUND_AUTHORITY_QUOTA && o.GetEta() != nil
+	})
+	t.Log(o.GetHeadline().GetEn())
+	if !strings.HasPrefix(o.GetBoundBy(), "cn.") || !o.GetEta().GetLatest().AsTime().After(o.GetDeadline().AsTime()) {
+		t.Errorf("overview %v", o)
+	}
+	s.faults(`{"faults": []}`)
+	s.overview("all to be done", func(o *springtidev1.Overview) bool {
+		return o.GetVerdict() == springtidev1.Verdict_VERDICT_ON_TRACK && o.GetOpen() == 0
+	})
 }
