@@ -147,7 +147,11 @@ func (m *Monitor) measure(ctx context.Context, now time.Time) {
 		s.total = sum(tallies)
 	}
 	for _, g := range Groups() {
-		s.groups = append(s.groups, m.group(ctx, now, g))
+		seen := m.group(ctx, now, g)
+		if !g.Reports && err == nil {
+			seen.members = projectors(tallies) // the delay group runs in the same processes
+		}
+		s.groups = append(s.groups, seen)
 	}
 	m.ticks++
 	m.decisions(ctx, s)
@@ -169,6 +173,15 @@ func (m *Monitor) measure(ctx context.Context, now time.Time) {
 	m.now = s
 	close(m.moved)
 	m.moved = make(chan struct{})
+}
+
+// projectors counts the processes that count filings.
+func projectors(tallies []fleet.Tally) int {
+	names := make(map[string]bool)
+	for _, t := range tallies {
+		names[t.Member] = true
+	}
+	return len(names)
 }
 
 // Overview is the newest one, and a channel that is closed when there is a newer. The

@@ -103,6 +103,7 @@ func (i *installation) counts(open, ended int64) {
 			return n / 2
 		}
 		i.report(fleet.Tallies, strconv.Itoa(p), fleet.Tally{
+			Member: fmt.Sprint("projector", p),
 			States: map[int32]int64{
 				int32(springtidev1.FilingState_FILING_STATE_QUEUED): share(open), int32(springtidev1.FilingState_FILING_STATE_ACCEPTED): share(ended),
 			},
@@ -168,6 +169,9 @@ func TestNothingOpenIsOnTrackWhoeverWorks(t *testing.T) {
 	i := install(t)
 	i.counts(0, 50)
 	o := i.want(onTrack, springtidev1.Bound_BOUND_NOTHING, "")
+	if n := o.GetGroups()[2]; n.GetGroup() != "project" || n.GetMembers() != 2 {
+		t.Errorf("group %v", n)
+	}
 	if o.GetEta() != nil || o.GetOpen() != 0 || !o.GetDeadline().AsTime().Equal(time.Date(2026, 7, 15, 16, 0, 0, 0, time.UTC)) {
 		t.Errorf("overview %v", o)
 	}
