@@ -3,7 +3,9 @@ package frontdoor_test
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,20 +18,53 @@ import (
 	"springtide/services/eventlog"
 	"springtide/services/eventlog/embedded"
 	"springtide/services/filing"
+	"springtide/services/fleet"
 	"springtide/services/keys"
 	"springtide/services/operations"
 	"springtide/services/status"
 )
 
-// noReports is a view in which no process has said anything.
-type noReports struct{}
+// reports are what the projectors of a world say: the counts of its rows.
+type reports struct{ *world }
 
-func (noReports) Say(context.Context, string, string, string) error        { return nil }
-func (noReports) Unsay(context.Context, string, string) error              { return nil }
-func (noReports) Reports(context.Context, string) ([]status.Report, error) { return nil, nil }
+func (reports) Say(context.Context, string, string, string) error { return nil }
+func (reports) Unsay(context.Context, string, string) error       { return nil }
+
+func (r reports) Reports(_ context.Context, group string) (out []status.Report, err error) {
+	if group != fleet.Tallies {
+		return nil, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for p := range partitions {
+		t := fleet.Tally{States: make(map[int32]int64), Failures: make(map[string]int64)}
+		for id, row := range r.rows {
+			if id.Partition(partitions) != p {
+				continue
+			}
+			t.States[int32(row.Filing.GetState())]++
+			if f, failed := filing.FailureOf(row.Filing); failed {
+				t.Failures[f.String()]++
+			}
+		}
+		payload, err := json.Marshal(t)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, status.Report{Member: strconv.Itoa(p), Payload: string(payload)})
+	}
+	return out, nil
+}
 
 // openOffice serves a world with drafts, acts and a monitor on an embedded broker.
 func openOffice(t *testing.T, w *world) *client {
+	t.Helper()
+	c, _ := openDesk(t, w)
+	return c
+}
+
+// openDesk is the same, and gives the record of acts.
+func openDesk(t *testing.T, w *world) (*client, *acts.Store) {
 	t.Helper()
 	b, err := embedded.Start(embedded.Config{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -49,7 +84,7 @@ func openOffice(t *testing.T, w *world) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	monitor, err := operations.New(operations.Config{Partitions: partitions}, operations.Deps{Log: log, View: noReports{}, Acts: done})
+	monitor, err := operations.New(operations.Config{Partitions: partitions, Every: 20 * time.Millisecond}, operations.Deps{Log: log, View: reports{w}, Acts: done})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +106,7 @@ func openOffice(t *testing.T, w *world) *client {
 	deps.Drafts, deps.Acts, deps.Monitor = store, done, monitor
 	cfg := quick()
 	cfg.CatchUp = 5 * time.Second
-	return serve(t, cfg, deps)
+	return serve(t, cfg, deps), done
 }
 
 // whole is a return that its form's rules pass.

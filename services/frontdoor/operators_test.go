@@ -1,7 +1,9 @@
 package frontdoor_test
 
 import (
+	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -82,5 +84,107 @@ func TestAQuarantineResolvedWithWrongEvidenceIsRefusedAndRecorded(t *testing.T) 
 	}
 	if refused != 7 {
 		t.Errorf("%d refused acts, want 7", refused)
+	}
+}
+
+// refused makes a world in which so many filings were refused by the authority.
+func refused(t *testing.T, n int) (*world, *client, *acts.Store) {
+	t.Helper()
+	w := newWorld()
+	c, store := openDesk(t, w)
+	for i := range n {
+		sub := w.register(t, c.mustSubmit(t, i+1))
+		w.claim(t, sub)
+		w.reject(t, sub)
+	}
+	return w, c, store
+}
+
+// ended waits for the end of a run.
+func ended(t *testing.T, store *acts.Store, id string) *springtidev1.RetryRun {
+	t.Helper()
+	for {
+		moved := store.Changed()
+		run, ok := store.RunOf(id)
+		if !ok {
+			t.Fatalf("no run %s", id)
+		}
+		if run.GetEndTime() != nil {
+			return run
+		}
+		<-moved
+	}
+}
+
+// counted waits until the monitor has seen so many failures of a reason.
+func counted(t *testing.T, c *client, reason string, n int64) {
+	t.Helper()
+	for ctx := as(t.Context(), keys.RoleOperator); ; time.Sleep(time.Millisecond) {
+		resp, err := c.operations.RetryFailures(ctx, &springtidev1.RetryFailuresRequest{Reason: reason, Preview: true})
+		if err == nil && resp.GetCount() == n {
+			return
+		}
+		if t.Context().Err() != nil {
+			t.Fatalf("%v, %v", resp, err)
+		}
+	}
+}
+
+func TestARunOfRetriesIsPressedByManyAndDoneOnce(t *testing.T) {
+	t.Parallel()
+	const n = 40
+	w, c, store := refused(t, n)
+	counted(t, c, "rejected:", n)
+	before := w.submitted()
+	ctx := as(t.Context(), keys.RoleOperator)
+	runs := make([]*springtidev1.RetryFailuresResponse, 10)
+	var pressing sync.WaitGroup
+	for i := range runs {
+		pressing.Go(func() {
+			resp, err := c.operations.RetryFailures(ctx, &springtidev1.RetryFailuresRequest{Reason: "rejected:", PerSecond: 10_000, Why: "mended"})
+			if err != nil {
+				t.Error(err)
+			}
+			runs[i] = resp
+		})
+	}
+	pressing.Wait()
+	started := make(map[string]bool)
+	for _, r := range runs {
+		if !r.GetAlreadyRunning() {
+			started[r.GetRun().GetRunId()] = true
+		}
+	}
+	for id := range started {
+		ended(t, store, id)
+	}
+	// Who pressed after the end began a run that found nothing: all runs together did each once.
+	if got := w.submitted() - before; got != n {
+		t.Errorf("%d submissions for %d filings, by %d runs", got, n, len(started))
+	}
+	resp, err := c.operations.GetRetryRun(ctx, &springtidev1.GetRetryRunRequest{RunId: runs[0].GetRun().GetRunId(), PageSize: 7})
+	if err != nil || resp.GetRun() == nil {
+		t.Errorf("run %v, %v", resp, err)
+	}
+}
+
+func TestARunKeepsItsPaceAndIsInterruptedByADrain(t *testing.T) {
+	t.Parallel()
+	const n = 30
+	w, c, store := refused(t, n)
+	counted(t, c, "rejected:", n)
+	before := w.submitted()
+	resp, err := c.operations.RetryFailures(as(t.Context(), keys.RoleOperator), &springtidev1.RetryFailuresRequest{Reason: "rejected:", PerSecond: 1})
+	if err != nil || resp.GetRun().GetOutcome() != acts.Running || resp.GetCount() != n {
+		t.Fatalf("%v, %v", resp, err)
+	}
+	for w.submitted() == before {
+		time.Sleep(time.Millisecond)
+	}
+	c.stop()
+	run := ended(t, store, resp.GetRun().GetRunId())
+	done := int64(w.submitted() - before)
+	if run.GetOutcome() != acts.Interrupted || run.GetRetried() != done || done >= n {
+		t.Errorf("%d of %d were retried: %v", done, n, run)
 	}
 }

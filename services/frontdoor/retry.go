@@ -229,14 +229,19 @@ func (r *retryRun) some(ctx context.Context, due []*springtidev1.Filing) {
 func (r *retryRun) one(ctx context.Context, id filing.ID) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.RequestTimeout)
 	defer cancel()
-	rows, err := r.lookups(ctx, []filing.ID{id}, []int{0})
+	// The row counts once it is as new as the log: an older one may show what was retried already.
+	end, err := r.submittedEnd(ctx, make(map[int]int64), id)
 	if err != nil {
 		return err
 	}
-	if failure, ok := filing.FailureOf(rows[0].Filing); !rows[0].Found || !ok || failure != r.failure {
+	row, ok := r.await(ctx, id, end, 0, newPause(r.cfg.CatchUp))
+	if !ok {
+		return rebuilding(nil)
+	}
+	f := row.Filing
+	if failure, failed := filing.FailureOf(f); !failed || failure != r.failure {
 		return &filing.Error{Reason: filing.ReasonNotRetryable}
 	}
-	f := rows[0].Filing
 	var sub *springtidev1.Submission
 	if f.GetDigest() == "" { // refused before the ledger knew its content
 		sub, err = r.submissionAt(ctx, id, f.GetPosition())

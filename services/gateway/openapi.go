@@ -3,6 +3,7 @@ package gateway
 import (
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -31,33 +32,52 @@ func openAPI() ([]byte, error) {
 		"security": []any{object{"key": []any{}}},
 		"paths":    object{}, "components": object{},
 	}
+	var paths []string
 	err := fs.WalkDir(documents, "openapi", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
+		if err == nil && !d.IsDir() {
+			paths = append(paths, path)
 		}
-		text, err := documents.ReadFile(path)
-		if err != nil {
-			return fmt.Errorf("read: %w", err)
-		}
-		var doc object
-		if err := json.Unmarshal(text, &doc); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		if strings.HasSuffix(path, ".openapi.json") {
-			protoNames(doc)
-		}
-		for _, part := range []string{"paths", "components"} {
-			if more, ok := doc[part].(object); ok {
-				merge(all[part].(object), more) //nolint:errcheck // made above
-			}
-		}
-		return nil
+		return err
 	})
+	// What is written by hand comes last, as it knows better.
+	slices.SortStableFunc(paths, func(a, b string) int { return strings.Compare(generatedFirst(a), generatedFirst(b)) })
+	for _, path := range paths {
+		err = errors.Join(err, add(all, path))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("openapi: %w", err)
 	}
 	withProblems(all)
 	return json.Marshal(all)
+}
+
+// generatedFirst orders documents.
+func generatedFirst(path string) string {
+	if strings.HasSuffix(path, ".openapi.json") {
+		return "0" + path
+	}
+	return "1" + path
+}
+
+// add puts one document into the whole.
+func add(all object, path string) error {
+	text, err := documents.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	var doc object
+	if err := json.Unmarshal(text, &doc); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if strings.HasSuffix(path, ".openapi.json") {
+		protoNames(doc)
+	}
+	for _, part := range []string{"paths", "components"} {
+		if more, ok := doc[part].(object); ok {
+			merge(all[part].(object), more) //nolint:errcheck // made by openAPI
+		}
+	}
+	return nil
 }
 
 // merge puts one object into another, level by level; what is not an object replaces.

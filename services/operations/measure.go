@@ -125,7 +125,11 @@ func (m *Monitor) group(ctx context.Context, now time.Time, g Group) groupSeen {
 		}
 		out.capacity = m.capacity(g.Name, st, reports)
 	}
-	if m.ticks%lagEvery == 0 {
+	every := lagSeldom
+	if g.Reports {
+		every = lagEvery
+	}
+	if m.ticks%every == 0 {
 		m.look(ctx, now, g, st, &out)
 	}
 	out.arrivals, out.finished = st.ends.rates(now)

@@ -130,8 +130,12 @@ func (m *Monitor) Run(ctx context.Context) error {
 	}
 }
 
-// lagEvery is how many measurements share one look at the offsets, which asks every broker.
-const lagEvery = 3
+// lagEvery is how many measurements share one look at the offsets of a group, which asks
+// for every partition; of one whose members report nothing they only inform.
+const (
+	lagEvery  = 5
+	lagSeldom = 15
+)
 
 // measure takes one snapshot and publishes it.
 func (m *Monitor) measure(ctx context.Context, now time.Time) {

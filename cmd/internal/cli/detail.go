@@ -51,6 +51,9 @@ func (a *app) detail(b *strings.Builder, f *springtidev1.Filing) {
 	if f.GetDueTime() != nil {
 		pairs = append(pairs, [2]string{l.say("下次重试", "next try"), clock(f.GetDueTime())})
 	}
+	if e := f.GetEta(); e != nil {
+		pairs = append(pairs, [2]string{l.say("预计办结", "expected"), clock(e.GetEarliest()) + " .. " + clock(e.GetLatest())})
+	}
 	pairs = append(pairs, [2]string{l.say("更新时间", "updated"), clock(f.GetUpdateTime())}, [2]string{l.say("批次", "batch"), f.GetBatchId()})
 	writePairs(b, ui, indent, pairs)
 	for _, v := range f.GetViolations() {

@@ -42,6 +42,13 @@ type record struct {
 	ReceiveTime  string `json:"receive_time,omitempty"`
 	UpdateTime   string `json:"update_time,omitempty"`
 	NextPollTime string `json:"next_poll_time,omitempty"`
+
+	Eta *etaEntry `json:"eta,omitempty"`
+}
+
+type etaEntry struct {
+	Earliest string `json:"earliest"`
+	Latest   string `json:"latest"`
 }
 
 type violationRecord struct {
@@ -103,6 +110,7 @@ func recordOf(e Entry, lang Lang) record {
 	if e.Filing != nil && e.state() != e.Filing.GetState() { // what the filing says is about another click
 		words := filing.WordsOf(e.state())
 		r.Message, r.Advice, r.Turn, r.NextPollTime = lang.text(words.Message), lang.text(words.Advice), turnWord(words.Turn), ""
+		r.Eta = nil
 	}
 	if e.SubmissionID != "" {
 		r.SubmissionID = e.SubmissionID
@@ -127,6 +135,9 @@ func (r *record) fill(f *springtidev1.Filing, lang Lang) {
 	}
 	r.BatchID, r.SubmissionID, r.Revision, r.Attempts = f.GetBatchId(), f.GetSubmissionId(), f.GetRevision(), f.GetAttempts()
 	r.ReceiveTime, r.UpdateTime, r.NextPollTime = stamp(f.GetReceiveTime()), stamp(f.GetUpdateTime()), stamp(f.GetNextPollTime())
+	if e := f.GetEta(); e != nil {
+		r.Eta = &etaEntry{stamp(e.GetEarliest()), stamp(e.GetLatest())}
+	}
 }
 
 func violationRecords(violations []*springtidev1.Violation, lang Lang) []violationRecord {

@@ -187,6 +187,35 @@ func TestEventsTellTheSnapshotAndEveryChange(t *testing.T) {
 	t.Fatalf("the stream ended: %v", lines.Err())
 }
 
+func TestTheOverviewIsAStreamOfEvents(t *testing.T) {
+	_, c := startHTTPSite(t)
+	req, err := http.NewRequestWithContext(t.Context(), "GET", c.base+"/v1/operations/overview:watch", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.key)
+	resp, err := c.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	lines, told := bufio.NewScanner(resp.Body), 0
+	for lines.Scan() && told < 2 { // the first, and one that follows
+		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok {
+			continue
+		}
+		o := &springtidev1.Overview{}
+		if err := protojson.Unmarshal([]byte(data), o); err != nil || o.GetHeadline().GetZh() == "" {
+			t.Fatalf("%v: %s", err, data)
+		}
+		told++
+	}
+	if told < 2 || resp.Header.Get("Content-Type") != "text/event-stream" {
+		t.Errorf("%d overviews, %s: %v", told, resp.Header.Get("Content-Type"), lines.Err())
+	}
+}
+
 func TestBadRequestsOverHTTPAreNamed(t *testing.T) {
 	_, c := startHTTPSite(t)
 	returns := firmOf(t, 63, 2)
@@ -201,25 +230,26 @@ func TestBadRequestsOverHTTPAreNamed(t *testing.T) {
 		status             int
 		reason             string
 	}{
-		"no such path":            {"GET", "/v1/nothing", "", nil, 404, "ROUTE_UNKNOWN"},
-		"no such page":            {"GET", "/nothing", "", nil, 404, "ROUTE_UNKNOWN"},
-		"wrong method":            {"DELETE", "/v1/filings", "", nil, 405, "METHOD_NOT_ALLOWED"},
-		"no JSON":                 {"POST", "/v1/filings", "{", nil, 400, "REQUEST_MALFORMED"},
-		"a field misspelt":        {"POST", "/v1/filings", `{"retrun":{}}`, nil, 400, "REQUEST_MALFORMED"},
-		"nothing in it":           {"POST", "/v1/filings", `{}`, nil, 400, "FIELD_REQUIRED"},
-		"two idempotency keys":    {"POST", "/v1/filings", strings.TrimSuffix(good, "}") + `,"request_id":"a"}`, []string{"Idempotency-Key", "b"}, 400, "FIELD_INVALID"},
-		"a body too large":        {"POST", "/v1/filings", `{"request_id":"` + strings.Repeat("x", 5<<20) + `"}`, nil, 413, "BODY_TOO_LARGE"},
-		"no id":                   {"GET", "/v1/filings/x", "", nil, 400, "ID_INVALID"},
-		"nobody's filing":         {"GET", "/v1/filings/" + string(stranger), "", nil, 404, "NOT_FOUND"},
-		"a wait that is none":     {"GET", "/v1/filings/x?wait=soon", "", nil, 400, "FIELD_INVALID"},
-		"no key":                  {"GET", "/v1/filings", "", []string{"Authorization", ""}, 401, "KEY_MISSING"},
-		"a wrong key":             {"GET", "/v1/filings", "", []string{"Authorization", "Bearer st_x"}, 401, "KEY_INVALID"},
-		"a wrong key at events":   {"GET", "/v1/events?batch_id=x", "", []string{"Authorization", "Bearer st_x"}, 401, "KEY_INVALID"},
-		"events of nothing":       {"GET", "/v1/events", "", nil, 400, "FIELD_REQUIRED"},
-		"from another site":       {"POST", "/v1/filings", good, []string{"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"}, 403, "CROSS_ORIGIN"},
-		"a session without key":   {"POST", "/v1/session", `{}`, nil, 400, "FIELD_REQUIRED"},
-		"a code that was made up": {"POST", "/v1/session", `{"code":"x"}`, nil, 401, "CODE_INVALID"},
-		"no such problem":         {"GET", "/v1/problems/NOPE", "", nil, 404, "NOT_FOUND"},
+		"no such path":                {"GET", "/v1/nothing", "", nil, 404, "ROUTE_UNKNOWN"},
+		"no such page":                {"GET", "/nothing", "", nil, 404, "ROUTE_UNKNOWN"},
+		"wrong method":                {"DELETE", "/v1/filings", "", nil, 405, "METHOD_NOT_ALLOWED"},
+		"no JSON":                     {"POST", "/v1/filings", "{", nil, 400, "REQUEST_MALFORMED"},
+		"a field misspelt":            {"POST", "/v1/filings", `{"retrun":{}}`, nil, 400, "REQUEST_MALFORMED"},
+		"nothing in it":               {"POST", "/v1/filings", `{}`, nil, 400, "FIELD_REQUIRED"},
+		"two idempotency keys":        {"POST", "/v1/filings", strings.TrimSuffix(good, "}") + `,"request_id":"a"}`, []string{"Idempotency-Key", "b"}, 400, "FIELD_INVALID"},
+		"a body too large":            {"POST", "/v1/filings", `{"request_id":"` + strings.Repeat("x", 5<<20) + `"}`, nil, 413, "BODY_TOO_LARGE"},
+		"no id":                       {"GET", "/v1/filings/x", "", nil, 400, "ID_INVALID"},
+		"nobody's filing":             {"GET", "/v1/filings/" + string(stranger), "", nil, 404, "NOT_FOUND"},
+		"a wait that is none":         {"GET", "/v1/filings/x?wait=soon", "", nil, 400, "FIELD_INVALID"},
+		"no key":                      {"GET", "/v1/filings", "", []string{"Authorization", ""}, 401, "KEY_MISSING"},
+		"a wrong key":                 {"GET", "/v1/filings", "", []string{"Authorization", "Bearer st_x"}, 401, "KEY_INVALID"},
+		"a wrong key at events":       {"GET", "/v1/events?batch_id=x", "", []string{"Authorization", "Bearer st_x"}, 401, "KEY_INVALID"},
+		"a wrong key at the overview": {"GET", "/v1/operations/overview:watch", "", []string{"Authorization", "Bearer st_x"}, 401, "KEY_INVALID"},
+		"events of nothing":           {"GET", "/v1/events", "", nil, 400, "FIELD_REQUIRED"},
+		"from another site":           {"POST", "/v1/filings", good, []string{"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"}, 403, "CROSS_ORIGIN"},
+		"a session without key":       {"POST", "/v1/session", `{}`, nil, 400, "FIELD_REQUIRED"},
+		"a code that was made up":     {"POST", "/v1/session", `{"code":"x"}`, nil, 401, "CODE_INVALID"},
+		"no such problem":             {"GET", "/v1/problems/NOPE", "", nil, 404, "NOT_FOUND"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := *c
@@ -375,10 +405,15 @@ func TestTheOpenAPIDocumentNamesEveryRoute(t *testing.T) {
 	for _, service := range services {
 		for i := range service.Methods().Len() {
 			m := service.Methods().Get(i)
-			if name := string(service.Name()) + "_" + string(m.Name()); named[name] == m.IsStreamingServer() {
-				t.Errorf("%s: in the document: %v; streams are events, all else has a route", name, named[name])
+			// The watch of filings is the events that are named below; all else has its own route.
+			if name := string(service.Name()) + "_" + string(m.Name()); named[name] == (m.Name() == "WatchFilings") {
+				t.Errorf("%s: in the document: %v", name, named[name])
 			}
 		}
+	}
+	watch := doc.Paths["/v1/operations/overview:watch"]["get"].Responses["200"]
+	if said, ok := watch.(map[string]any)["content"].(map[string]any); !ok || said["text/event-stream"] == nil {
+		t.Errorf("the watch of the overview is described as %v, want events", watch)
 	}
 	for _, name := range []string{"Events", "CreateSession", "GetProblem"} {
 		if !named[name] {
