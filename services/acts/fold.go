@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/filing"
 )
 
 // Bounds of the copy in memory. What falls out of it stays in the log for as long as that keeps it.
@@ -16,7 +17,8 @@ const (
 	mostActs    = 10_000
 	mostRuns    = 50
 	mostResults = 20_000
-	mostPauses  = 256
+	// MostPauses bounds the pauses in force; one more is refused.
+	MostPauses = 256
 )
 
 // abandoned is how long a run may be silent before it counts as interrupted. Records
@@ -83,7 +85,11 @@ func (b *book) begin(rec *springtidev1.ActRecord, e *springtidev1.ActBegun) {
 	switch e.GetAction() {
 	case Paused:
 		_, already := b.pauses[e.GetTarget()]
-		if !already && len(b.pauses) < mostPauses {
+		if !already && len(b.pauses) >= MostPauses {
+			act.Outcome, act.OutcomeTime = filing.ReasonTooManyItems, rec.GetTime()
+			return
+		}
+		if !already {
 			b.pauses[e.GetTarget()] = Pause{e.GetTarget(), e.GetSubject(), rec.GetTime().AsTime(), e.GetWhy()}
 		}
 		b.done(act, rec.GetTime(), already)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -114,6 +115,9 @@ func (o *operators) PauseAuthority(
 	act, err := o.deps.Acts.Begin(ctx, d)
 	if err != nil {
 		return nil, err
+	}
+	if act.GetOutcome() == filing.ReasonTooManyItems {
+		return nil, &filing.Error{Reason: filing.ReasonTooManyItems, Args: filing.Args{"max": strconv.Itoa(acts.MostPauses)}}
 	}
 	resp := &springtidev1.PauseAuthorityResponse{Authority: o.authorityStatus(d.Target)}
 	switch {

@@ -197,6 +197,7 @@ tried. Each is kept as it was. This takes a key with the role operator.`,
 			return a.withClient(func(c *client) error { return a.deadList(cmd.Context(), c) })
 		},
 	}
+	var reason string
 	replay := &cobra.Command{
 		Use:     "replay ID...",
 		Short:   "Put dead letters back to work",
@@ -204,9 +205,10 @@ tried. Each is kept as it was. This takes a key with the role operator.`,
 		Example: `  springtide dead replay 3-17`,
 		Args:    arguments(1, -1, "at least one ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withClient(func(c *client) error { return a.deadReplay(cmd.Context(), c, args) })
+			return a.withClient(func(c *client) error { return a.deadReplay(cmd.Context(), c, args, reason) })
 		},
 	}
+	replay.Flags().StringVar(&reason, "reason", "", "why; recorded")
 	a.shared.addClient(cmd.PersistentFlags())
 	cmd.AddCommand(show, replay)
 	return cmd
@@ -256,11 +258,11 @@ type deadEntry struct {
 	Time         string `json:"time"`
 }
 
-func (a *app) deadReplay(ctx context.Context, c *client, ids []string) error {
+func (a *app) deadReplay(ctx context.Context, c *client, ids []string, reason string) error {
 	refused := false
 	for _, id := range ids {
 		err := c.retry.do(ctx, false, func(ctx context.Context) error {
-			_, err := c.operations.ReplayDeadLetter(ctx, &springtidev1.ReplayDeadLetterRequest{DeadLetterId: id})
+			_, err := c.operations.ReplayDeadLetter(ctx, &springtidev1.ReplayDeadLetterRequest{DeadLetterId: id, Reason: reason})
 			return err
 		})
 		switch {
