@@ -75,16 +75,17 @@ type office struct {
 
 	mu    sync.Mutex
 	acked map[filing.ID]*springtidev1.Return
-	// again are filings that were clicked again: one that was refused is received anew for a moment.
-	again map[filing.ID]bool
-	order []filing.ID
-	seen  map[filing.ID]*springtidev1.Filing
+	// again are those of the clicked that were clicked again: one that was refused is received anew for a moment.
+	clicked, again map[filing.ID]bool
+	order          []filing.ID
+	seen           map[filing.ID]*springtidev1.Filing
 }
 
 func newOffice(tb testing.TB, tenant string) *office {
 	return &office{
 		tb: tb, tenant: tenant,
-		acked: map[filing.ID]*springtidev1.Return{}, again: map[filing.ID]bool{}, seen: map[filing.ID]*springtidev1.Filing{},
+		acked: map[filing.ID]*springtidev1.Return{}, seen: map[filing.ID]*springtidev1.Filing{},
+		clicked: map[filing.ID]bool{}, again: map[filing.ID]bool{},
 	}
 }
 
@@ -131,15 +132,14 @@ func (o *office) fileBatch(ctx context.Context, d *door, batch []*springtidev1.R
 	return nil
 }
 
-// click notes which of these are clicked again.
+// click notes which of these are clicked again, whether the first click was answered or not.
 func (o *office) click(batch []*springtidev1.Return) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, r := range batch {
 		id := filing.IDOf(o.tenant, r)
-		if _, acked := o.acked[id]; acked {
-			o.again[id] = true
-		}
+		o.again[id] = o.clicked[id]
+		o.clicked[id] = true
 	}
 }
 
