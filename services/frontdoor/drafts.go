@@ -200,6 +200,11 @@ func (s *filings) SubmitDrafts(ctx context.Context, req *springtidev1.SubmitDraf
 		items[i].err = s.fileable(rec)
 	}
 	batch := filing.BatchID(who.Tenant, "")
+	done, err := s.turn(ctx, who.Tenant, len(items))
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	for part := range slices.Chunk(items, draftsAtOnce) {
 		s.submit(ctx, part, batch)
 	}

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 
@@ -181,6 +182,7 @@ type door struct {
 	inFlight  *semaphore.Weighted
 	bytes     *semaphore.Weighted
 	watches   *semaphore.Weighted
+	turns     *turns
 	// draining is closed when the drain begins.
 	draining chan struct{}
 	// runs are the runs of retries under way; the drain interrupts them and waits.
@@ -218,7 +220,8 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		cfg: cfg, deps: deps, access: accessTable(), validator: validator, languages: newLanguages(),
 		metrics: m, cache: newCache(cfg.CacheSize),
 		inFlight: semaphore.NewWeighted(cfg.MaxInFlight), bytes: semaphore.NewWeighted(cfg.MaxInFlightBytes),
-		watches: semaphore.NewWeighted(cfg.MaxWatches), draining: make(chan struct{}), refused: &limit{},
+		watches: semaphore.NewWeighted(cfg.MaxWatches), turns: newTurns(max(2, runtime.GOMAXPROCS(0))),
+		draining: make(chan struct{}), refused: &limit{},
 	}
 	filings, operators := &filings{door: d}, &operators{door: d}
 	s := &Server{

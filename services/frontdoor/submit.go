@@ -69,6 +69,11 @@ func (s *filings) SubmitFilingBatch(
 	if err := s.sameBatch(ctx, id.Tenant, req); err != nil {
 		return nil, err
 	}
+	done, err := s.turn(ctx, id.Tenant, len(req.GetRequests()))
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	items := make([]*item, len(req.GetRequests()))
 	for i, r := range req.GetRequests() {
 		items[i] = &item{request: r}
