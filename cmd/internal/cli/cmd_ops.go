@@ -286,7 +286,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Check an installation, with a fix for each finding",
 		Long: `Doctor looks at what Springtide runs on: topics, partitions, retention and
-acknowledgements on Kafka, eviction on Redis, the clock, the authorities. Each
+acknowledgements on Kafka, eviction on Redis, and the forms in this binary. Each
 line says what was found and how to mend it.
 
 Exit code 1: something is wrong.`,
