@@ -131,6 +131,7 @@ func (l *Log) Join(ctx context.Context, cfg GroupConfig, run func(ctx context.Co
 	// after the session time-out.
 	err = group.Close()
 	follow.Wait()
+	m.committing.Wait()
 	m.bury(context.WithoutCancel(ctx), m.memberID)
 	m.metrics.owned.WithLabelValues(cfg.Group).Sub(float64(len(m.owned)))
 	if err != nil {
@@ -149,6 +150,9 @@ type member struct {
 	live    *liveness
 	nudge   chan struct{} // asks the committing goroutine to look at once
 	running sync.WaitGroup
+	// committing counts the commit loops, also of generations that ended before
+	// they were adopted.
+	committing sync.WaitGroup
 
 	mu         sync.Mutex
 	joinedAt   time.Duration // start of the last join
@@ -275,11 +279,18 @@ func (m *member) adopt(ctx context.Context, gen *kafka.Generation) {
 	m.live.proved(m.joinedAt)
 	m.metrics.owned.WithLabelValues(m.cfg.Group).Add(float64(len(owned) - len(m.owned)))
 	m.generation, m.memberID, m.owned = gen.ID, gen.MemberID, owned
+	// Before the runners: a member that leaves as soon as one of them is done
+	// closes the generation, and the group does not wait for what is started in
+	// a closed one.
+	m.committing.Add(1)
+	gen.Start(func(ended context.Context) {
+		defer m.committing.Done()
+		m.commitLoop(ended, gen)
+	})
 	m.match(ctx)
 	m.mu.Unlock()
 	m.metrics.generations.WithLabelValues(m.cfg.Group).Inc()
 	m.slog.InfoContext(ctx, "joined", "generation", gen.ID, "partitions", slices.Sorted(maps.Keys(owned)))
-	gen.Start(func(ended context.Context) { m.commitLoop(ended, gen) })
 }
 
 // match cancels runners whose partition went elsewhere and starts those that

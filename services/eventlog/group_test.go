@@ -185,6 +185,43 @@ func TestAMemberResumesAtWhatItCommitted(t *testing.T) {
 	})
 }
 
+// A member that leaves the moment it has finished something leaves no work
+// behind that is done already.
+func TestWhatIsFinishedWhenAMemberLeavesIsStored(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, b backend) {
+		l, _ := fresh(t, b)
+		const rounds = 5
+		for round := range int64(rounds) {
+			if _, err := l.Append(t.Context(), eventlog.TopicSubmitted, 0, eventlog.Record{Key: []byte("k"), Value: []byte("v")}); err != nil {
+				t.Fatal(err)
+			}
+			ctx, leave := context.WithCancel(t.Context())
+			cfg := b.group(eventlog.TopicSubmitted)
+			cfg.CommitEvery = b.session / 3 // later than the member lives
+			err := l.Join(ctx, cfg, func(ctx context.Context, a *eventlog.Assignment) error {
+				if a.Partition() == 0 {
+					a.Commit(eventlog.TopicSubmitted, round+1)
+					leave()
+				}
+				<-ctx.Done()
+				return nil
+			})
+			leave()
+			if err != nil {
+				t.Fatal(err)
+			}
+			lag, err := l.Lag(t.Context(), cfg.Group, eventlog.TopicSubmitted)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := lag[0].Committed; got != round+1 {
+				t.Fatalf("round %d: committed %d, want %d", round, got, round+1)
+			}
+		}
+	})
+}
+
 func TestLagOfAGroupThatNeverWasIsEverything(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, b backend) {
