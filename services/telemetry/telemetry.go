@@ -18,6 +18,7 @@ import (
 	"net/http/pprof"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -56,9 +57,18 @@ type Telemetry struct {
 	cfg      Config
 	registry *prometheus.Registry
 
+	phase atomic.Uint32
+
 	mu     sync.Mutex
 	checks []check
 }
+
+// The phases of a process. Only one that serves is ready.
+const (
+	starting uint32 = iota
+	serving
+	draining
+)
 
 type check struct {
 	name string
@@ -83,8 +93,16 @@ func New(cfg Config) (*Telemetry, error) {
 // Registry is where every package registers its metrics.
 func (t *Telemetry) Registry() *prometheus.Registry { return t.registry }
 
-// AddCheck adds a condition of /readyz. The check must honour its context. It
-// may be called at any time, also while Run serves.
+// Serving says that the process does its work from now on: it is ready.
+func (t *Telemetry) Serving() { t.phase.CompareAndSwap(starting, serving) }
+
+// Draining says that the process takes nothing new any more. It is final.
+func (t *Telemetry) Draining() { t.phase.Store(draining) }
+
+// AddCheck adds a line to what /readyz says. It does not decide: what all
+// processes of an installation depend on is not there for any of them, and one that
+// says why is better than none. The check must honour its context. It may be
+// called at any time, also while Run serves.
 func (t *Telemetry) AddCheck(name string, run func(context.Context) error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -135,7 +153,8 @@ func (t *Telemetry) handler() http.Handler {
 	return mux
 }
 
-// ready answers 200 when every check passes and 503 with the failing ones otherwise.
+// ready answers 200 while the process serves and 503 before and after that, and
+// says how it fares with what it depends on.
 func (t *Telemetry) ready(w http.ResponseWriter, r *http.Request) {
 	t.mu.Lock()
 	checks := slices.Clone(t.checks)
@@ -148,9 +167,11 @@ func (t *Telemetry) ready(w http.ResponseWriter, r *http.Request) {
 		wg.Go(func() { results[i] = c.run(ctx) })
 	}
 	wg.Wait()
-	if errors.Join(results...) != nil {
+	phase := t.phase.Load()
+	if phase != serving {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
+	_, _ = fmt.Fprintln(w, [...]string{starting: "starting", serving: "serving", draining: "draining"}[phase])
 	for i, c := range checks {
 		if results[i] != nil {
 			_, _ = fmt.Fprintf(w, "%s: %v\n", c.name, results[i])

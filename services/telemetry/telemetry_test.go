@@ -63,6 +63,7 @@ func TestAdminPort(t *testing.T) {
 		tel.Registry().MustRegister(counter)
 		counter.Add(3)
 		tel.AddCheck("log", func(context.Context) error { return nil })
+		tel.Serving()
 	})
 	for path, want := range map[string]string{
 		"/metrics":      "springtide_test_total 3",
@@ -76,18 +77,32 @@ func TestAdminPort(t *testing.T) {
 	}
 }
 
-func TestNotReadyNamesTheCheckThatFails(t *testing.T) {
+func TestReadyIsWhoServesWhateverIsMissing(t *testing.T) {
 	t.Parallel()
-	url := serve(t, func(tel *telemetry.Telemetry) {
+	var tel *telemetry.Telemetry
+	url := serve(t, func(made *telemetry.Telemetry) {
+		tel = made
 		tel.AddCheck("log", func(context.Context) error { return nil })
 		tel.AddCheck("view", func(context.Context) error { return errors.New("no connection") })
 	})
-	code, body := get(t, url+"/readyz")
-	if code != http.StatusServiceUnavailable || body != "log: ok\nview: no connection\n" {
-		t.Errorf("%d %q", code, body)
-	}
-	if code, _ := get(t, url+"/healthz"); code != http.StatusOK {
-		t.Errorf("healthz answers %d", code)
+	for _, step := range []struct {
+		then func()
+		code int
+		want string
+	}{
+		{func() {}, http.StatusServiceUnavailable, "starting"},
+		{tel.Serving, http.StatusOK, "serving"},
+		{tel.Draining, http.StatusServiceUnavailable, "draining"},
+		{tel.Serving, http.StatusServiceUnavailable, "draining"}, // there is no way back
+	} {
+		step.then()
+		code, body := get(t, url+"/readyz")
+		if code != step.code || body != step.want+"\nlog: ok\nview: no connection\n" {
+			t.Errorf("%s: %d %q", step.want, code, body)
+		}
+		if code, _ := get(t, url+"/healthz"); code != http.StatusOK {
+			t.Errorf("%s: healthz answers %d", step.want, code)
+		}
 	}
 }
 

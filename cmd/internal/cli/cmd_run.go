@@ -207,6 +207,7 @@ SIGTERM it stops taking work, finishes what it has and ends.`,
 	a.shared.addData(f, defaultData, "keep the installation's own files in this `directory`")
 	a.shared.addPepper(f)
 	size.addPartitions(f)
+	a.shared.addReplication(f)
 	admit.register(f)
 	f.BoolVar(&reflection, "reflection", false, "let clients ask what the gRPC server serves")
 	return cmd
@@ -248,6 +249,7 @@ partitions. On SIGTERM it finishes what it has begun and hands over the rest.`,
 	a.shared.addAdmin(f, "") // several may run on one machine
 	a.shared.addData(f, defaultData, "keep the installation's own files in this `directory`")
 	size.addPartitions(f)
+	a.shared.addReplication(f)
 	size.addSlots(f)
 	return cmd
 }

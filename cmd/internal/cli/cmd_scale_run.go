@@ -29,6 +29,8 @@ type ScaleOptions struct {
 	Groups []string
 	// Scale bounds each group; Partitions is found out.
 	Scale autoscale.Config
+	// Partitions of topics that are not there yet; 0 means the default.
+	Partitions int
 	// Slots of a worker; 0: the role's own choice.
 	Slots int
 	// StartUp of a worker, until it was measured.
@@ -65,7 +67,7 @@ missing or old never scale down. Each change is one line on standard output.
   processes   runs the workers as processes of this machine: started again when
               they end, drained with SIGTERM when they are too many
   goroutines  runs them inside this process
-  keda        tells KEDA, so that Kubernetes runs them (see deploy/keda)
+  keda        tells KEDA, so that Kubernetes runs them (see deploy/helm)
 
 Run one scaler for an installation, and one work project beside it: the projector
 is not scaled, as it releases what is parked.`,
@@ -89,6 +91,7 @@ is not scaled, as it releases what is parked.`,
 	a.shared.addRedis(f)
 	a.shared.addAuthorities(f)
 	a.shared.addAdmin(f, "")
+	a.shared.addReplication(f)
 	a.shared.addData(f, defaultData, "keep the installation's own files in this `directory`")
 	o.register(f)
 	cmd.AddCommand(a.scaleExplainCommand(), a.scaleSimulateCommand())
@@ -100,6 +103,7 @@ func (o *scaleRunFlags) register(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.Groups, "group", ScaleGroups(), "`stages` that are scaled")
 	f.IntVar(&o.Scale.Min, "min", 0, "fewest workers of a stage")
 	f.IntVar(&o.Scale.Max, "max", 0, "most workers of a stage (0: as many as there are partitions)")
+	o.size.addPartitions(f)
 	o.size.addSlots(f)
 	f.DurationVar(&o.Scale.Objective, "objective", time.Minute, "within which 95 % of filings should be done")
 	f.DurationVar(&o.StartUp, "start-up", 5*time.Second, "how long a worker takes to be ready, until that was measured")
@@ -111,7 +115,7 @@ func (o *scaleRunFlags) register(f *pflag.FlagSet) {
 // scaleOptions checks what pflag cannot.
 func (a *app) scaleOptions(o *scaleRunFlags) (ScaleOptions, error) {
 	out := o.ScaleOptions
-	out.Common, out.Slots = a.common("scale"), o.size.slots
+	out.Common, out.Partitions, out.Slots = a.common("scale"), o.size.partitions, o.size.slots
 	out.Scale.Limit = max(10*time.Minute, out.Scale.Objective)
 	out.Groups = slices.Compact(slices.Sorted(slices.Values(o.Groups)))
 	for _, g := range out.Groups {

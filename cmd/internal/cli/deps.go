@@ -47,6 +47,8 @@ type Deps struct {
 type Common struct {
 	// Kafka and Redis are addresses, HOST:PORT each; empty: embedded, where the command has that.
 	Kafka, Redis []string
+	// Replication of topics that are not there yet; 0: the default.
+	Replication int
 	// Authorities in the order given; a name appears once.
 	Authorities []Authority
 	// Listen addresses, HOST:PORT; empty: not served.

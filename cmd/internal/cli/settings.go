@@ -28,6 +28,8 @@ type sharedFlags struct {
 
 	kafka, redis, authorities            []string
 	grpc, http, admin, data, pepper, key string
+	// replication of topics that are not there yet; 0: the default.
+	replication int
 	// deadline stands for the tax calendar's, as RFC 3339; empty: the calendar's.
 	deadline string
 }
@@ -45,6 +47,12 @@ func (s *sharedFlags) register(root *cobra.Command) {
 
 func (s *sharedFlags) addKafka(f *pflag.FlagSet) {
 	f.StringSliceVar(&s.kafka, "kafka", nil, "addresses of Kafka brokers, `HOST:PORT[,...]`")
+}
+
+// addReplication is for the commands that create topics. All of them have it, as
+// whoever starts first creates them.
+func (s *sharedFlags) addReplication(f *pflag.FlagSet) {
+	f.IntVar(&s.replication, "replication", 0, "replicas of topics that are not there yet; 3 also sets min.insync.replicas=2 (0: one, which is for tests)")
 }
 
 func (s *sharedFlags) addRedis(f *pflag.FlagSet) {
@@ -224,6 +232,9 @@ func (s *sharedFlags) validate(flags *pflag.FlagSet) error {
 			return err
 		}
 	}
+	if s.replication < 0 || s.replication > 100 {
+		return usagef("--replication %d: must be 0 to 100", s.replication)
+	}
 	if _, err := time.Parse(time.RFC3339, s.deadline); s.deadline != "" && err != nil {
 		return usagef("--deadline %q: want a time such as 2026-07-20T00:00:00+08:00", s.deadline)
 	}
@@ -262,7 +273,7 @@ func (a *app) common(name string) Common {
 	deadline, _ := time.Parse(time.RFC3339, s.deadline) // so is this; empty gives zero
 	return Common{
 		Kafka: s.kafka, Redis: s.redis, Authorities: authorities,
-		GRPC: s.grpc, HTTP: s.http, Admin: s.admin, Data: s.data, Pepper: s.pepper, Deadline: deadline,
+		Replication: s.replication, GRPC: s.grpc, HTTP: s.http, Admin: s.admin, Data: s.data, Pepper: s.pepper, Deadline: deadline,
 		Logger: a.logger().With("command", name), UI: a.ui,
 	}
 }

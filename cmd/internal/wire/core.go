@@ -52,7 +52,7 @@ func openCore(ctx context.Context, s *stack, o cli.Common, cfg coreConfig, tel *
 		return nil, fmt.Errorf("load forms: %w", err)
 	}
 	events, err := eventlog.Open(ctx, eventlog.Config{
-		Brokers: o.Kafka, Partitions: cfg.partitions, Usual: cfg.usual, Logger: o.Logger, Registerer: registry,
+		Brokers: o.Kafka, Partitions: cfg.partitions, Usual: cfg.usual, Replication: o.Replication, Logger: o.Logger, Registerer: registry,
 	})
 	if err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ const scaleReadTimeout = 2 * time.Second
 
 // Scale runs the scaler of an installation until ctx ends.
 func Scale(ctx context.Context, o cli.ScaleOptions) error {
-	return run(ctx, o.Common, coreConfig{readTimeout: scaleReadTimeout}, func(ctx context.Context, s *stack, c *core) error {
+	return run(ctx, o.Common, coreConfig{partitions: o.Partitions, readTimeout: scaleReadTimeout}, func(ctx context.Context, s *stack, c *core) error {
 		if o.Target == "goroutines" {
 			if err := c.routeAuthorities(ctx, s, o.Authorities); err != nil {
 				return err

@@ -72,7 +72,8 @@ func startAdmin(ctx context.Context, s *stack, o cli.Common) (*telemetry.Telemet
 	if err != nil {
 		return nil, err
 	}
-	s.run(ctx, "admin port", tel.Run)
+	s.run(ctx, "admin port", tel.Run) // among the first to start and so the last to stop: a drain is seen to its end
+	s.seen = tel
 	return tel, nil
 }
 

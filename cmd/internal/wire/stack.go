@@ -18,6 +18,11 @@ type stack struct {
 	log    *slog.Logger
 	parts  []part
 	failed chan error
+	// seen is told what the process as a whole does; nil: nobody looks.
+	seen interface {
+		Serving()
+		Draining()
+	}
 }
 
 type part struct {
@@ -67,8 +72,13 @@ func (s *stack) onStop(name string, stop func() error) {
 	s.parts = append(s.parts, part{name, stop})
 }
 
-// wait blocks until ctx ends or a part fails.
+// wait blocks until ctx ends or a part fails. Until then the process serves: all its
+// parts have started.
 func (s *stack) wait(ctx context.Context) error {
+	if s.seen != nil {
+		s.seen.Serving()
+		defer s.seen.Draining()
+	}
 	select {
 	case <-ctx.Done():
 		return nil
