@@ -35,10 +35,11 @@ func (d *door) draftsOf() (*drafts.Store, error) {
 	return d.deps.Drafts, nil
 }
 
-func draftOf(rec *drafts.Draft) *springtidev1.Draft {
+func (d *door) draftOf(rec *drafts.Draft) *springtidev1.Draft {
 	return &springtidev1.Draft{
 		FilingId: rec.GetFilingId(), Return: rec.GetReturn(), Violations: rec.GetViolations(), Etag: rec.GetVersion(),
 		UpdateTime: rec.GetUpdateTime(), Ready: rec.GetReady(), Subject: rec.GetSubject(),
+		Completed: d.deps.Rules.Check(rec.GetReturn()).Completed,
 	}
 }
 
@@ -48,7 +49,7 @@ func (s *filings) SaveDraft(ctx context.Context, req *springtidev1.SaveDraftRequ
 	if err != nil {
 		return nil, err
 	}
-	return &springtidev1.SaveDraftResponse{Draft: draftOf(rec)}, nil
+	return &springtidev1.SaveDraftResponse{Draft: s.draftOf(rec)}, nil
 }
 
 func (d *door) saveDraft(ctx context.Context, r *springtidev1.Return, etag string) (*drafts.Draft, error) {
@@ -99,7 +100,7 @@ func (s *filings) ListDrafts(ctx context.Context, req *springtidev1.ListDraftsRe
 	}
 	resp := &springtidev1.ListDraftsResponse{}
 	for _, rec := range found {
-		resp.Drafts = append(resp.Drafts, draftOf(rec))
+		resp.Drafts = append(resp.Drafts, s.draftOf(rec))
 	}
 	if next > 0 {
 		resp.NextPageToken = draftToken(next, month)

@@ -151,7 +151,7 @@ func (s *filings) CreateZeroDrafts(
 			resp.Results = append(resp.Results, &springtidev1.ZeroDraft{Error: refused})
 			continue
 		}
-		resp.Results = append(resp.Results, &springtidev1.ZeroDraft{Draft: draftOf(rec)})
+		resp.Results = append(resp.Results, &springtidev1.ZeroDraft{Draft: s.draftOf(rec)})
 	}
 	return resp, nil
 }

@@ -3,10 +3,12 @@ package gateway
 import (
 	"context"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +20,7 @@ import (
 // byteOrderMark makes Excel read a CSV as UTF-8.
 const byteOrderMark = "\ufeff"
 
-// exportFilings writes what ListFilings lists as CSV. Filters are those of the list.
+// exportFilings writes what ListFilings lists as CSV or as a workbook. Filters are those of the list.
 func (s *Server) exportFilings(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	req := &springtidev1.ListFilingsRequest{
@@ -31,7 +33,8 @@ func (s *Server) exportFilings(w http.ResponseWriter, r *http.Request) {
 		"filing_id", "taxpayer_id", "taxpayer_name", "form", "period_start", "period_end", "authority", "amendment",
 		"state", "receipt_number", "accept_time", "update_time", "reason",
 	}
-	s.export(w, r, "filings.csv", header, func(ctx context.Context) (rows [][]string, more bool, err error) {
+	none := func(string) bool { return false }
+	s.export(w, r, "filings", header, none, func(ctx context.Context) (rows [][]string, more bool, err error) {
 		page, err := s.filings.ListFilings(ctx, req)
 		if err != nil {
 			return nil, false, err
@@ -66,7 +69,7 @@ func filingRow(f *springtidev1.Filing) []string {
 	return row
 }
 
-// exportDrafts writes the drafts of a period as CSV that can be imported again.
+// exportDrafts writes the drafts of a period as a table that can be imported again.
 func (s *Server) exportDrafts(w http.ResponseWriter, r *http.Request) {
 	req := &springtidev1.ListDraftsRequest{PageSize: 500, PeriodEndMonth: r.URL.Query().Get("period_end_month")}
 	var all []*springtidev1.Return
@@ -92,7 +95,8 @@ func (s *Server) exportDrafts(w http.ResponseWriter, r *http.Request) {
 	}
 	fixed := []string{"form", "edition", "period_start", "period_end", "taxpayer_id", "taxpayer_name", "authority", "amendment"}
 	cells := slices.Sorted(maps.Keys(columns))
-	s.export(w, r, "drafts.csv", slices.Concat(fixed, cells), func(context.Context) (rows [][]string, more bool, err error) {
+	amount := func(column string) bool { return columns[column] && !strings.HasPrefix(column, "context.") }
+	s.export(w, r, "drafts", slices.Concat(fixed, cells), amount, func(context.Context) (rows [][]string, more bool, err error) {
 		for _, d := range all {
 			row := []string{
 				d.GetForm(), d.GetEdition(), d.GetPeriod().GetStart(), d.GetPeriod().GetEnd(), d.GetTaxpayer().GetId(),
@@ -111,10 +115,19 @@ func (s *Server) exportDrafts(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// export writes CSV page by page. An error of the first page is still a problem; a
-// later one cuts the connection, so that half a list is not taken for a whole one.
+// A spreadsheet is a table on its way to somebody.
+type spreadsheet interface {
+	row(values []string)
+	// page is called now and then; whatever went wrong is said here.
+	page() error
+	close() error
+}
+
+// export writes a table page by page. An error of the first page is still a problem;
+// a later one cuts the connection, so that half a list is not taken for a whole one.
+// amount tells which columns hold numbers.
 func (s *Server) export(
-	w http.ResponseWriter, r *http.Request, name string, header []string,
+	w http.ResponseWriter, r *http.Request, name string, header []string, amount func(column string) bool,
 	next func(context.Context) (rows [][]string, more bool, err error),
 ) {
 	ctx := outgoing(r)
@@ -124,28 +137,52 @@ func (s *Server) export(
 		return
 	}
 	h := w.Header()
-	h.Set("Content-Type", "text/csv; charset=utf-8")
-	h.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", name))
+	kind := path.Ext(r.URL.Path)
+	h.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", name+kind))
 	h.Set("Cache-Control", "no-store")
-	_, _ = io.WriteString(w, byteOrderMark)
-	out := csv.NewWriter(w)
-	_ = out.Write(header)
+	var out spreadsheet
+	if kind == ".xlsx" {
+		h.Set("Content-Type", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet")
+		out = newWorkbook(w, header, amount)
+	} else {
+		h.Set("Content-Type", "text/csv; charset=utf-8")
+		out = newCSV(w, header)
+	}
 	for {
 		for _, row := range rows {
-			for i := range row {
-				row[i] = inert(row[i])
-			}
-			_ = out.Write(row) // the error stays with out
+			out.row(row)
 		}
-		out.Flush()
-		if out.Error() != nil || !more {
-			return
+		if err = out.page(); err != nil || !more {
+			break
 		}
 		if rows, more, err = next(ctx); err != nil {
-			panic(http.ErrAbortHandler)
+			break
 		}
 	}
+	if err = errors.Join(err, out.close()); err != nil {
+		panic(http.ErrAbortHandler)
+	}
 }
+
+// commas is a spreadsheet as CSV.
+type commas struct{ *csv.Writer }
+
+func newCSV(w io.Writer, header []string) commas {
+	_, _ = io.WriteString(w, byteOrderMark)
+	c := commas{csv.NewWriter(w)}
+	_ = c.Write(header)
+	return c
+}
+
+func (c commas) row(values []string) {
+	for i := range values {
+		values[i] = inert(values[i])
+	}
+	_ = c.Write(values) // the error stays with the writer
+}
+
+func (c commas) page() error  { c.Flush(); return c.Error() }
+func (c commas) close() error { return c.page() }
 
 // inert keeps a spreadsheet from taking text for a formula. A number is none.
 func inert(text string) string {

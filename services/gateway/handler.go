@@ -23,8 +23,10 @@ func (s *Server) handler() (http.Handler, error) {
 	mux.HandleFunc("GET /v1/events", s.events)
 	mux.HandleFunc("GET /v1/operations/overview:watch", s.overviews)
 	mux.HandleFunc(importPattern, s.imports)
-	mux.HandleFunc("GET /v1/exports/filings.csv", s.exportFilings)
-	mux.HandleFunc("GET /v1/exports/drafts.csv", s.exportDrafts)
+	for _, kind := range []string{".csv", ".xlsx"} {
+		mux.HandleFunc("GET /v1/exports/filings"+kind, s.exportFilings)
+		mux.HandleFunc("GET /v1/exports/drafts"+kind, s.exportDrafts)
+	}
 	mux.HandleFunc("POST /v1/session", s.createSession)
 	mux.HandleFunc("GET /v1/session", s.getSession)
 	mux.HandleFunc("DELETE /v1/session", s.deleteSession)

@@ -1,13 +1,16 @@
 package gateway
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"path"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/status"
@@ -31,7 +34,8 @@ const (
 
 // An importRow is what became of one return of a file.
 type importRow struct {
-	// Row says where it stands, for people: "q2.csv:12".
+	// Row says where in the file it stands, for people: the line of a table or of
+	// JSON lines, or the place in a list.
 	Row        string            `json:"row"`
 	OK         bool              `json:"ok"`
 	FilingID   string            `json:"filing_id,omitempty"`
@@ -72,6 +76,7 @@ func (s *Server) imports(w http.ResponseWriter, r *http.Request) {
 	for i, item := range items {
 		group.Go(func() (err error) {
 			rows[i], err = s.importOne(r, id.Tenant, item, save)
+			rows[i].Row = placeOf(item.Source, path.Base(name))
 			return err
 		})
 	}
@@ -121,7 +126,7 @@ func fileProblem(err error) error {
 // importOne checks one return, and keeps it where that is asked for. The error is
 // one that no other row will escape.
 func (s *Server) importOne(r *http.Request, tenant string, item returns.Item, save bool) (importRow, error) {
-	row := importRow{Row: item.Source}
+	var row importRow
 	if bad, ok := errors.AsType[*returns.Error](item.Err); ok {
 		row.Violations = marshalAll(bad.Violations)
 		return row, nil
@@ -147,6 +152,11 @@ func (s *Server) importOne(r *http.Request, tenant string, item returns.Item, sa
 	}
 	row.OK, row.Problem = false, p.Detail
 	return row, nil
+}
+
+// placeOf is where an item stands, out of "q2.csv:12", "q2.json[3]" or "q2.json".
+func placeOf(source, name string) string {
+	return cmp.Or(strings.Trim(strings.TrimPrefix(source, name), ":[]"), "1")
 }
 
 func marshal(m proto.Message) json.RawMessage {

@@ -1,5 +1,5 @@
 // Package returns reads the returns that people prepare in files, JSON, JSON
-// lines or CSV, and writes the same JSON. It owns the shape of those files and
+// lines, CSV or Excel workbooks, and writes the same JSON. It owns the shape of those files and
 // says precisely, in Chinese and English, what is wrong with one: which return,
 // which field, what to do.
 //
@@ -45,7 +45,8 @@ type Item struct {
 
 // Parse reads every return of a file. name is used in messages, and its ending
 // chooses between JSON, JSON lines and CSV; without a known ending the content
-// does. Text is UTF-8, with or without a byte order mark; CSV may also be
+// does. A workbook (.xlsx) is known by its content; its first sheet is read as a
+// CSV would be. Text is UTF-8, with or without a byte order mark; CSV may also be
 // GBK/GB18030, as Excel saves it on a Chinese system.
 //
 // A bad item does not hide the good ones: it carries its own Err. The returned
@@ -61,6 +62,9 @@ func Parse(name string, r io.Reader) ([]Item, error) {
 		return nil, fileError(name, fileTooLarge())
 	}
 	base := filepath.Base(name)
+	if bytes.HasPrefix(raw, zipMagic) {
+		return parseWorkbook(base, raw)
+	}
 	kind := kindOf(base, raw)
 	text, problem := decodeText(raw, kind == kindCSV)
 	if problem != nil {

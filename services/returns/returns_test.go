@@ -216,7 +216,8 @@ func TestBadFileIsAnErrorOfItsOwn(t *testing.T) {
 		{"UTF-8 with one damaged byte stays UTF-8", "x.csv", header + "\nf,2026,示例商贸有限公\xe5司,1,a\n", []string{"FILE_ENCODING"}, 0, "line 2"},
 		{"neither UTF-8 nor GBK", "x.csv", header + "\nf,2026,\xff\xff,1,a\n", []string{"FILE_ENCODING"}, 0, "line 2"},
 		{"UTF-16", "x.csv", "\xff\xfef\x00o\x00", []string{"FILE_ENCODING"}, 0, "UTF-16"},
-		{"workbook", "x.csv", "PK\x03\x04....", []string{"FILE_KIND"}, 0, "Excel"},
+		{"old workbook", "x.csv", "\xd0\xcf\x11\xe0....", []string{"FILE_KIND"}, 0, "password"},
+		{"broken workbook", "x.xlsx", "PK\x03\x04....", []string{"FILE_SYNTAX"}, 0, "Excel"},
 		{"semicolons", "x.csv", strings.ReplaceAll(header, ",", ";") + "\n", []string{"FILE_HEADER"}, 0, "commas"},
 		{"misspelt column", "x.csv", "form,period_start,period_end,taxpayerid,authority,amendmentt\n", []string{"FILE_HEADER taxpayerid", "FILE_HEADER amendmentt", "FILE_HEADER taxpayer_id"}, 0, `did you mean "amendment"?`},
 		{"Chinese column", "x.csv", header + ",纳税人名称,备注\n", []string{"FILE_HEADER 纳税人名称", "FILE_HEADER 备注"}, 0, `did you mean "taxpayer_name"?`},
@@ -366,6 +367,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(name, read(f, name))
 		f.Add("-", read(f, name))
 	}
+	f.Add("list.xlsx", workbook(f, sheetOf(f, "list.csv")))
 	f.Add("gbk.csv", toGBK(f, read(f, "list.csv")))
 	f.Add("x.json", []byte(with(`"1":"2"`, `"1":1e400`)))
 	f.Add("x.json", []byte(`[{"form":"\ud800"},{"form":{}},null]`))

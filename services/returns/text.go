@@ -17,9 +17,9 @@ var bom = []byte("\xef\xbb\xbf")
 func decodeText(raw []byte, chinese bool) ([]byte, *springtidev1.Violation) {
 	text, marked := bytes.CutPrefix(raw, bom)
 	switch {
-	case bytes.HasPrefix(raw, []byte("PK\x03\x04")), bytes.HasPrefix(raw, []byte("\xd0\xcf\x11\xe0")):
-		return nil, violation(RuleFileKind, "", "这是 Excel 工作簿，不是 CSV", "this is an Excel workbook, not CSV",
-			"请在 Excel 中另存为“CSV UTF-8(逗号分隔)”", "save it in Excel as \"CSV UTF-8 (comma delimited)\"")
+	case bytes.HasPrefix(raw, oleMagic):
+		return nil, violation(RuleFileKind, "", "这是旧版（.xls）或设有密码的 Excel 工作簿", "this is an Excel workbook of the old kind (.xls), or one with a password",
+			"请在 Excel 中另存为 .xlsx，不要设置密码", "save it in Excel as .xlsx without a password")
 	case bytes.HasPrefix(raw, []byte("\xff\xfe")), bytes.HasPrefix(raw, []byte("\xfe\xff")):
 		return nil, violation(RuleFileEncoding, "", "文件是 UTF-16 编码（Excel 的“Unicode 文本”）", "the file is UTF-16 (Excel's \"Unicode Text\")",
 			"请另存为“CSV UTF-8(逗号分隔)”", "save it as \"CSV UTF-8 (comma delimited)\"")

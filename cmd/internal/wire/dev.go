@@ -151,7 +151,11 @@ func readyKey(ctx context.Context, store *keys.Store, file string) (string, erro
 
 // announce prints the one line that says it is ready.
 func (d *development) announce(o cli.DevOptions) error {
-	_, err := fmt.Fprintf(o.UI.Err, "springtide is ready: %sgrpc %s, key in %s, authority %s, kafka %s\n", d.login(), d.grpc, d.keyFile, d.sim.URL(), d.broker)
+	board := ""
+	if link := d.login(); link != "" {
+		board = link + ", "
+	}
+	_, err := fmt.Fprintf(o.UI.Err, "springtide is ready: %sgrpc %s, key in %s, authority %s, kafka %s\n", board, d.grpc, d.keyFile, d.sim.URL(), d.broker)
 	return err
 }
 
@@ -160,5 +164,5 @@ func (d *development) login() string {
 	if d.http == "" {
 		return ""
 	}
-	return "http://" + d.http + d.gateway.LoginPath(d.token) + ", "
+	return "http://" + d.http + d.gateway.LoginPath(d.token)
 }

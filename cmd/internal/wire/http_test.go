@@ -363,12 +363,19 @@ func TestAFileIsCheckedKeptExportedAndReadAgain(t *testing.T) {
 	if again := read("/v1/imports", string(exported)); again.Ready != checked.Ready || len(again.Rows) != len(firm.Returns) {
 		t.Errorf("read again: %d rows, %d ready, want %d, %d", len(again.Rows), again.Ready, len(firm.Returns), checked.Ready)
 	}
+	resp, exported = c.call("GET", "/v1/exports/drafts.xlsx", "")
+	if again := read("/v1/imports", string(exported)); resp.StatusCode != http.StatusOK || again.Ready != checked.Ready || len(again.Rows) != len(firm.Returns) || again.Rows[0].Row != "2" {
+		t.Errorf("%d; the workbook read again: %d rows, %d ready, want %d, %d", resp.StatusCode, len(again.Rows), again.Ready, len(firm.Returns), checked.Ready)
+	}
 	resp, text := c.call("POST", "/v1/imports", "a,b\n1,2\n")
 	refused(t, resp, text, 400, "REQUEST_MALFORMED")
 	resp, text = c.call("POST", "/v1/imports", strings.Repeat("x", 33<<20))
 	refused(t, resp, text, 413, "BODY_TOO_LARGE")
 	resp, text = c.patient("GET", "/v1/exports/filings.csv", "")
 	if resp.StatusCode != http.StatusOK || !bytes.Contains(text, []byte("filing_id,taxpayer_id")) {
+		t.Errorf("%d %s", resp.StatusCode, text)
+	}
+	if resp, text = c.patient("GET", "/v1/exports/filings.xlsx", ""); resp.StatusCode != http.StatusOK || !bytes.HasPrefix(text, []byte("PK")) {
 		t.Errorf("%d %s", resp.StatusCode, text)
 	}
 }

@@ -2362,7 +2362,9 @@ type Draft struct {
 	// Nothing but warnings: it can be filed.
 	Ready bool `protobuf:"varint,6,opt,name=ready,proto3" json:"ready,omitempty"`
 	// Who saved it.
-	Subject       string `protobuf:"bytes,7,opt,name=subject,proto3" json:"subject,omitempty"`
+	Subject string `protobuf:"bytes,7,opt,name=subject,proto3" json:"subject,omitempty"`
+	// The return with every computed cell filled, as far as it can be.
+	Completed     *Return `protobuf:"bytes,8,opt,name=completed,proto3" json:"completed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2444,6 +2446,13 @@ func (x *Draft) GetSubject() string {
 		return x.Subject
 	}
 	return ""
+}
+
+func (x *Draft) GetCompleted() *Return {
+	if x != nil {
+		return x.Completed
+	}
+	return nil
 }
 
 type SaveDraftRequest struct {
@@ -3294,7 +3303,7 @@ const file_springtide_v1_filing_service_proto_rawDesc = "" +
 	"\x10period_end_month\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\aR\x0eperiodEndMonth\"m\n" +
 	"\x1aListMissingFilingsResponse\x121\n" +
 	"\bprevious\x18\x01 \x03(\v2\x15.springtide.v1.FilingR\bprevious\x12\x1c\n" +
-	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"\x8e\x02\n" +
+	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"\xc3\x02\n" +
 	"\x05Draft\x12\x1b\n" +
 	"\tfiling_id\x18\x01 \x01(\tR\bfilingId\x12-\n" +
 	"\x06return\x18\x02 \x01(\v2\x15.springtide.v1.ReturnR\x06return\x128\n" +
@@ -3305,7 +3314,8 @@ const file_springtide_v1_filing_service_proto_rawDesc = "" +
 	"\vupdate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x14\n" +
 	"\x05ready\x18\x06 \x01(\bR\x05ready\x12\x18\n" +
-	"\asubject\x18\a \x01(\tR\asubject\"f\n" +
+	"\asubject\x18\a \x01(\tR\asubject\x123\n" +
+	"\tcompleted\x18\b \x01(\v2\x15.springtide.v1.ReturnR\tcompleted\"f\n" +
 	"\x10SaveDraftRequest\x125\n" +
 	"\x06return\x18\x01 \x01(\v2\x15.springtide.v1.ReturnB\x06\xbaH\x03\xc8\x01\x01R\x06return\x12\x1b\n" +
 	"\x04etag\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\"?\n" +
@@ -3500,65 +3510,66 @@ var file_springtide_v1_filing_service_proto_depIdxs = []int32{
 	56, // 39: springtide.v1.Draft.return:type_name -> springtide.v1.Return
 	62, // 40: springtide.v1.Draft.violations:type_name -> springtide.v1.Violation
 	59, // 41: springtide.v1.Draft.update_time:type_name -> google.protobuf.Timestamp
-	56, // 42: springtide.v1.SaveDraftRequest.return:type_name -> springtide.v1.Return
-	42, // 43: springtide.v1.SaveDraftResponse.draft:type_name -> springtide.v1.Draft
-	42, // 44: springtide.v1.ListDraftsResponse.drafts:type_name -> springtide.v1.Draft
-	6,  // 45: springtide.v1.SubmitDraftsResponse.batch:type_name -> springtide.v1.FilingBatch
-	4,  // 46: springtide.v1.SubmitDraftsResponse.results:type_name -> springtide.v1.SubmitResult
-	53, // 47: springtide.v1.CreateZeroDraftsResponse.results:type_name -> springtide.v1.ZeroDraft
-	42, // 48: springtide.v1.ZeroDraft.draft:type_name -> springtide.v1.Draft
-	5,  // 49: springtide.v1.ZeroDraft.error:type_name -> springtide.v1.ItemError
-	59, // 50: springtide.v1.GetFilingCalendarResponse.deadline:type_name -> google.protobuf.Timestamp
-	59, // 51: springtide.v1.GetFilingCalendarResponse.server_time:type_name -> google.protobuf.Timestamp
-	0,  // 52: springtide.v1.FilingService.SubmitFiling:input_type -> springtide.v1.SubmitFilingRequest
-	2,  // 53: springtide.v1.FilingService.SubmitFilingBatch:input_type -> springtide.v1.SubmitFilingBatchRequest
-	8,  // 54: springtide.v1.FilingService.GetFiling:input_type -> springtide.v1.GetFilingRequest
-	10, // 55: springtide.v1.FilingService.BatchGetFilings:input_type -> springtide.v1.BatchGetFilingsRequest
-	12, // 56: springtide.v1.FilingService.BatchGetReturns:input_type -> springtide.v1.BatchGetReturnsRequest
-	15, // 57: springtide.v1.FilingService.ListFilings:input_type -> springtide.v1.ListFilingsRequest
-	17, // 58: springtide.v1.FilingService.WatchFilings:input_type -> springtide.v1.WatchFilingsRequest
-	19, // 59: springtide.v1.FilingService.CancelFiling:input_type -> springtide.v1.CancelFilingRequest
-	21, // 60: springtide.v1.FilingService.RetryFiling:input_type -> springtide.v1.RetryFilingRequest
-	23, // 61: springtide.v1.FilingService.CheckFiling:input_type -> springtide.v1.CheckFilingRequest
-	25, // 62: springtide.v1.FilingService.GetFilingBatch:input_type -> springtide.v1.GetFilingBatchRequest
-	27, // 63: springtide.v1.FilingService.ListFilingBatches:input_type -> springtide.v1.ListFilingBatchesRequest
-	29, // 64: springtide.v1.FilingService.GetReceipt:input_type -> springtide.v1.GetReceiptRequest
-	31, // 65: springtide.v1.FilingService.ListForms:input_type -> springtide.v1.ListFormsRequest
-	34, // 66: springtide.v1.FilingService.GetForm:input_type -> springtide.v1.GetFormRequest
-	40, // 67: springtide.v1.FilingService.ListMissingFilings:input_type -> springtide.v1.ListMissingFilingsRequest
-	43, // 68: springtide.v1.FilingService.SaveDraft:input_type -> springtide.v1.SaveDraftRequest
-	45, // 69: springtide.v1.FilingService.ListDrafts:input_type -> springtide.v1.ListDraftsRequest
-	47, // 70: springtide.v1.FilingService.DeleteDraft:input_type -> springtide.v1.DeleteDraftRequest
-	49, // 71: springtide.v1.FilingService.SubmitDrafts:input_type -> springtide.v1.SubmitDraftsRequest
-	51, // 72: springtide.v1.FilingService.CreateZeroDrafts:input_type -> springtide.v1.CreateZeroDraftsRequest
-	54, // 73: springtide.v1.FilingService.GetFilingCalendar:input_type -> springtide.v1.GetFilingCalendarRequest
-	1,  // 74: springtide.v1.FilingService.SubmitFiling:output_type -> springtide.v1.SubmitFilingResponse
-	3,  // 75: springtide.v1.FilingService.SubmitFilingBatch:output_type -> springtide.v1.SubmitFilingBatchResponse
-	9,  // 76: springtide.v1.FilingService.GetFiling:output_type -> springtide.v1.GetFilingResponse
-	11, // 77: springtide.v1.FilingService.BatchGetFilings:output_type -> springtide.v1.BatchGetFilingsResponse
-	13, // 78: springtide.v1.FilingService.BatchGetReturns:output_type -> springtide.v1.BatchGetReturnsResponse
-	16, // 79: springtide.v1.FilingService.ListFilings:output_type -> springtide.v1.ListFilingsResponse
-	18, // 80: springtide.v1.FilingService.WatchFilings:output_type -> springtide.v1.WatchFilingsResponse
-	20, // 81: springtide.v1.FilingService.CancelFiling:output_type -> springtide.v1.CancelFilingResponse
-	22, // 82: springtide.v1.FilingService.RetryFiling:output_type -> springtide.v1.RetryFilingResponse
-	24, // 83: springtide.v1.FilingService.CheckFiling:output_type -> springtide.v1.CheckFilingResponse
-	26, // 84: springtide.v1.FilingService.GetFilingBatch:output_type -> springtide.v1.GetFilingBatchResponse
-	28, // 85: springtide.v1.FilingService.ListFilingBatches:output_type -> springtide.v1.ListFilingBatchesResponse
-	30, // 86: springtide.v1.FilingService.GetReceipt:output_type -> springtide.v1.GetReceiptResponse
-	32, // 87: springtide.v1.FilingService.ListForms:output_type -> springtide.v1.ListFormsResponse
-	35, // 88: springtide.v1.FilingService.GetForm:output_type -> springtide.v1.GetFormResponse
-	41, // 89: springtide.v1.FilingService.ListMissingFilings:output_type -> springtide.v1.ListMissingFilingsResponse
-	44, // 90: springtide.v1.FilingService.SaveDraft:output_type -> springtide.v1.SaveDraftResponse
-	46, // 91: springtide.v1.FilingService.ListDrafts:output_type -> springtide.v1.ListDraftsResponse
-	48, // 92: springtide.v1.FilingService.DeleteDraft:output_type -> springtide.v1.DeleteDraftResponse
-	50, // 93: springtide.v1.FilingService.SubmitDrafts:output_type -> springtide.v1.SubmitDraftsResponse
-	52, // 94: springtide.v1.FilingService.CreateZeroDrafts:output_type -> springtide.v1.CreateZeroDraftsResponse
-	55, // 95: springtide.v1.FilingService.GetFilingCalendar:output_type -> springtide.v1.GetFilingCalendarResponse
-	74, // [74:96] is the sub-list for method output_type
-	52, // [52:74] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	56, // 42: springtide.v1.Draft.completed:type_name -> springtide.v1.Return
+	56, // 43: springtide.v1.SaveDraftRequest.return:type_name -> springtide.v1.Return
+	42, // 44: springtide.v1.SaveDraftResponse.draft:type_name -> springtide.v1.Draft
+	42, // 45: springtide.v1.ListDraftsResponse.drafts:type_name -> springtide.v1.Draft
+	6,  // 46: springtide.v1.SubmitDraftsResponse.batch:type_name -> springtide.v1.FilingBatch
+	4,  // 47: springtide.v1.SubmitDraftsResponse.results:type_name -> springtide.v1.SubmitResult
+	53, // 48: springtide.v1.CreateZeroDraftsResponse.results:type_name -> springtide.v1.ZeroDraft
+	42, // 49: springtide.v1.ZeroDraft.draft:type_name -> springtide.v1.Draft
+	5,  // 50: springtide.v1.ZeroDraft.error:type_name -> springtide.v1.ItemError
+	59, // 51: springtide.v1.GetFilingCalendarResponse.deadline:type_name -> google.protobuf.Timestamp
+	59, // 52: springtide.v1.GetFilingCalendarResponse.server_time:type_name -> google.protobuf.Timestamp
+	0,  // 53: springtide.v1.FilingService.SubmitFiling:input_type -> springtide.v1.SubmitFilingRequest
+	2,  // 54: springtide.v1.FilingService.SubmitFilingBatch:input_type -> springtide.v1.SubmitFilingBatchRequest
+	8,  // 55: springtide.v1.FilingService.GetFiling:input_type -> springtide.v1.GetFilingRequest
+	10, // 56: springtide.v1.FilingService.BatchGetFilings:input_type -> springtide.v1.BatchGetFilingsRequest
+	12, // 57: springtide.v1.FilingService.BatchGetReturns:input_type -> springtide.v1.BatchGetReturnsRequest
+	15, // 58: springtide.v1.FilingService.ListFilings:input_type -> springtide.v1.ListFilingsRequest
+	17, // 59: springtide.v1.FilingService.WatchFilings:input_type -> springtide.v1.WatchFilingsRequest
+	19, // 60: springtide.v1.FilingService.CancelFiling:input_type -> springtide.v1.CancelFilingRequest
+	21, // 61: springtide.v1.FilingService.RetryFiling:input_type -> springtide.v1.RetryFilingRequest
+	23, // 62: springtide.v1.FilingService.CheckFiling:input_type -> springtide.v1.CheckFilingRequest
+	25, // 63: springtide.v1.FilingService.GetFilingBatch:input_type -> springtide.v1.GetFilingBatchRequest
+	27, // 64: springtide.v1.FilingService.ListFilingBatches:input_type -> springtide.v1.ListFilingBatchesRequest
+	29, // 65: springtide.v1.FilingService.GetReceipt:input_type -> springtide.v1.GetReceiptRequest
+	31, // 66: springtide.v1.FilingService.ListForms:input_type -> springtide.v1.ListFormsRequest
+	34, // 67: springtide.v1.FilingService.GetForm:input_type -> springtide.v1.GetFormRequest
+	40, // 68: springtide.v1.FilingService.ListMissingFilings:input_type -> springtide.v1.ListMissingFilingsRequest
+	43, // 69: springtide.v1.FilingService.SaveDraft:input_type -> springtide.v1.SaveDraftRequest
+	45, // 70: springtide.v1.FilingService.ListDrafts:input_type -> springtide.v1.ListDraftsRequest
+	47, // 71: springtide.v1.FilingService.DeleteDraft:input_type -> springtide.v1.DeleteDraftRequest
+	49, // 72: springtide.v1.FilingService.SubmitDrafts:input_type -> springtide.v1.SubmitDraftsRequest
+	51, // 73: springtide.v1.FilingService.CreateZeroDrafts:input_type -> springtide.v1.CreateZeroDraftsRequest
+	54, // 74: springtide.v1.FilingService.GetFilingCalendar:input_type -> springtide.v1.GetFilingCalendarRequest
+	1,  // 75: springtide.v1.FilingService.SubmitFiling:output_type -> springtide.v1.SubmitFilingResponse
+	3,  // 76: springtide.v1.FilingService.SubmitFilingBatch:output_type -> springtide.v1.SubmitFilingBatchResponse
+	9,  // 77: springtide.v1.FilingService.GetFiling:output_type -> springtide.v1.GetFilingResponse
+	11, // 78: springtide.v1.FilingService.BatchGetFilings:output_type -> springtide.v1.BatchGetFilingsResponse
+	13, // 79: springtide.v1.FilingService.BatchGetReturns:output_type -> springtide.v1.BatchGetReturnsResponse
+	16, // 80: springtide.v1.FilingService.ListFilings:output_type -> springtide.v1.ListFilingsResponse
+	18, // 81: springtide.v1.FilingService.WatchFilings:output_type -> springtide.v1.WatchFilingsResponse
+	20, // 82: springtide.v1.FilingService.CancelFiling:output_type -> springtide.v1.CancelFilingResponse
+	22, // 83: springtide.v1.FilingService.RetryFiling:output_type -> springtide.v1.RetryFilingResponse
+	24, // 84: springtide.v1.FilingService.CheckFiling:output_type -> springtide.v1.CheckFilingResponse
+	26, // 85: springtide.v1.FilingService.GetFilingBatch:output_type -> springtide.v1.GetFilingBatchResponse
+	28, // 86: springtide.v1.FilingService.ListFilingBatches:output_type -> springtide.v1.ListFilingBatchesResponse
+	30, // 87: springtide.v1.FilingService.GetReceipt:output_type -> springtide.v1.GetReceiptResponse
+	32, // 88: springtide.v1.FilingService.ListForms:output_type -> springtide.v1.ListFormsResponse
+	35, // 89: springtide.v1.FilingService.GetForm:output_type -> springtide.v1.GetFormResponse
+	41, // 90: springtide.v1.FilingService.ListMissingFilings:output_type -> springtide.v1.ListMissingFilingsResponse
+	44, // 91: springtide.v1.FilingService.SaveDraft:output_type -> springtide.v1.SaveDraftResponse
+	46, // 92: springtide.v1.FilingService.ListDrafts:output_type -> springtide.v1.ListDraftsResponse
+	48, // 93: springtide.v1.FilingService.DeleteDraft:output_type -> springtide.v1.DeleteDraftResponse
+	50, // 94: springtide.v1.FilingService.SubmitDrafts:output_type -> springtide.v1.SubmitDraftsResponse
+	52, // 95: springtide.v1.FilingService.CreateZeroDrafts:output_type -> springtide.v1.CreateZeroDraftsResponse
+	55, // 96: springtide.v1.FilingService.GetFilingCalendar:output_type -> springtide.v1.GetFilingCalendarResponse
+	75, // [75:97] is the sub-list for method output_type
+	53, // [53:75] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_springtide_v1_filing_service_proto_init() }

@@ -134,5 +134,7 @@ export const api = {
   },
 };
 
-export const exportPath = (kind: "filings.csv" | "drafts.csv", month: string) =>
+export const exportFiles = ["filings.xlsx", "filings.csv", "drafts.xlsx", "drafts.csv"] as const;
+
+export const exportPath = (kind: (typeof exportFiles)[number], month: string) =>
   `/v1/exports/${kind}` + query({ period_end_month: month });

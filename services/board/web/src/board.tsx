@@ -3,7 +3,7 @@
 
 import { signal, useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { api, exportPath } from "./api";
+import { api, exportFiles, exportPath } from "./api";
 import { Drawer } from "./drawer";
 import { FileDialog } from "./file";
 import { chooseLang, chooseTheme, deadlineDay, lang, monthName, n, number, t, theme, type Theme } from "./i18n";
@@ -230,8 +230,9 @@ function Toolbar() {
       <div class="actions">
         {offers.value.imports && files && <button type="button" class="btn" onClick={() => (dialog.value = "import")}><Icon name="upload" /><span class="label">{t("import")}</span></button>}
         <Menu label={t("export")} icon="download">
-          <a href={exportPath("filings.csv", month.value)} download>{t("export.csv")}</a>
-          {offers.value.drafts && <a href={exportPath("drafts.csv", month.value)} download>{t("export.drafts")}</a>}
+          {exportFiles.filter((f) => offers.value.drafts || !f.startsWith("drafts")).map((f) => (
+            <a key={f} href={exportPath(f, month.value)} download>{t(`export.${f}`)}</a>
+          ))}
         </Menu>
         {offers.value.missing && <button type="button" class="btn" onClick={() => (dialog.value = "missing")}><Icon name="gap" /><span class="label">{t("missing")}</span></button>}
         {offers.value.drafts && files && (chosen > 0

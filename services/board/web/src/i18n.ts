@@ -76,6 +76,8 @@ export function say(text: Localized | string | undefined): string {
 export const number = (value: number): string => new Intl.NumberFormat(locale.value).format(value);
 
 const zone = "Asia/Shanghai"; // deadlines are the bureau's, whatever the reader's own clock says
+const zoneOffset = 8 * 3_600_000; // it knows no summer time
+const day = 24 * 3_600_000;
 
 export function time(iso: string | undefined): string {
   if (!iso) return "";
@@ -85,10 +87,15 @@ export function clock(iso: string | undefined): string {
   if (!iso) return "";
   return new Intl.DateTimeFormat(locale.value, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }).format(new Date(iso));
 }
+// deadlineDay names the last day, as people do: midnight is the end of the day before.
 export function deadlineDay(iso: string): string {
-  return new Intl.DateTimeFormat(locale.value, {
-    month: "long", day: "numeric", weekday: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: zone,
-  }).format(new Date(iso));
+  const at = new Date(iso);
+  const midnight = (at.getTime() + zoneOffset) % day === 0;
+  const text = new Intl.DateTimeFormat(locale.value, {
+    month: "long", day: "numeric", weekday: "short", timeZone: zone,
+    ...(!midnight && { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),
+  }).format(midnight ? new Date(at.getTime() - 1) : at);
+  return midnight ? t("deadline.midnight", { day: text }) : text;
 }
 export function monthName(month: string): string {
   const [y, m] = month.split("-").map(Number);

@@ -64,7 +64,7 @@ export function ImportDialog({ onClose }: { onClose: () => void }) {
       )}
     >
       <p class="lead">{t("import.lead")}</p>
-      <input ref={input} id="import-file" class="sr-only" type="file" tabIndex={-1} aria-label={t("import.choose")} accept=".csv,.json,.jsonl,.ndjson,.txt" onChange={(e) => void look(e.currentTarget.files?.[0])} />
+      <input ref={input} id="import-file" class="sr-only" type="file" tabIndex={-1} aria-label={t("import.choose")} accept=".xlsx,.csv,.json,.jsonl,.ndjson,.txt" onChange={(e) => void look(e.currentTarget.files?.[0])} />
       {!answer && (
         <div
           class={`drop ${over ? "over" : ""}`}
@@ -74,7 +74,7 @@ export function ImportDialog({ onClose }: { onClose: () => void }) {
           <Icon name="upload" size={28} />
           <p>{t("import.drop")}</p>
           <button type="button" class="btn" disabled={busy} onClick={() => input.current?.click()}>{t("import.choose")}</button>
-          <a class="link" href={exportPath("drafts.csv", month.value)} download>{t("import.template")}</a>
+          <a class="link" href={exportPath("drafts.xlsx", month.value)} download>{t("import.template")}</a>
         </div>
       )}
       <Failure text={failure} />

@@ -98,7 +98,7 @@ export interface SubmitResult {
 export interface ZeroDraft { draft?: Draft; error?: { reason: string; message?: Localized } }
 
 export interface ImportRow {
-  row: number | string;
+  row: string;
   ok?: boolean;
   filing_id?: string;
   return?: Return;
