@@ -16,10 +16,12 @@ import (
 	"springtide/services/crashpoint"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
+	"springtide/services/telemetry/trace"
 )
 
 // Send puts a record aside. A nil error means that it is durable there.
 func Send(ctx context.Context, log ledger.Appender, stage string, r eventlog.Record, cause error) error {
+	trace.Fail(ctx, "dead_letter")
 	value, err := proto.Marshal(&springtidev1.DeadLetter{
 		FilingId: string(r.Key), Topic: r.Topic, Partition: int32(r.Partition), Offset: r.Offset,
 		Stage: stage, Reason: cause.Error(), Time: timestamppb.New(time.Now()), Key: r.Key, Value: r.Value,

@@ -95,8 +95,8 @@ func TestReleasesInOrderOfDueTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := &springtidev1.Submission{FilingId: "5", SubmissionId: "s-5", Tenant: "t", Position: 7}
-		if diff := cmp.Diff(want, &got, protocmp.Transform()); diff != "" || r.Partition != 3 || r.Tenant != "t" {
-			t.Errorf("released to %d for %q (-want +got):\n%s", r.Partition, r.Tenant, diff)
+		if diff := cmp.Diff(want, &got, protocmp.Transform()); diff != "" || r.Partition != 3 || r.Tenant != "t" || r.Trace != eventlog.TopicDelay30s {
+			t.Errorf("released to %d for %q in trace %q (-want +got):\n%s", r.Partition, r.Tenant, r.Trace, diff)
 		}
 		stop()
 	})

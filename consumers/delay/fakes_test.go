@@ -52,6 +52,9 @@ func (l *memlog) AppendAll(_ context.Context, topic string, records []eventlog.R
 			continue
 		}
 		r.Offset, r.Time = int64(len(l.topics[topic])), time.Now()
+		if r.Trace == "" {
+			r.Trace = topic // so that it shows where a record that has one got it
+		}
 		l.topics[topic] = append(l.topics[topic], r)
 		offsets = append(offsets, r.Offset)
 	}

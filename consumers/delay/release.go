@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"springtide/consumers/worker"
+	"springtide/services/telemetry/trace"
 )
 
 // Config of a Releaser. A zero number takes the default.
@@ -35,6 +36,8 @@ type Deps struct {
 	Log        Appender
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
+	// Tracer tells how long a record was parked, in its trace.
+	Tracer *trace.Tracer
 	// Now is the wall clock. Default time.Now.
 	Now func() time.Time
 }
@@ -44,6 +47,7 @@ type Releaser struct {
 	cfg     Config
 	to      Appender
 	log     *slog.Logger
+	tracer  *trace.Tracer
 	now     func() time.Time
 	metrics metrics
 
@@ -86,7 +90,7 @@ func New(cfg Config, deps Deps) (*Releaser, error) {
 	if cfg.Bytes == 0 {
 		cfg.Bytes = 64 << 20
 	}
-	r := &Releaser{cfg: cfg, to: deps.Log, log: deps.Logger, now: deps.Now, metrics: newMetrics()}
+	r := &Releaser{cfg: cfg, to: deps.Log, log: deps.Logger, tracer: deps.Tracer, now: deps.Now, metrics: newMetrics()}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}

@@ -9,6 +9,7 @@ import (
 	"springtide/consumers/worker"
 	"springtide/services/crashpoint"
 	"springtide/services/eventlog"
+	"springtide/services/telemetry/trace"
 )
 
 const (
@@ -251,10 +252,13 @@ func (s *shelf) append(ctx context.Context, topic string, batch []*parked) (left
 	records := make([]eventlog.Record, len(batch))
 	for i, p := range batch {
 		records[i] = eventlog.Record{
-			Topic: topic, Partition: s.partition, Key: p.record.Key, Value: p.record.Value, Tenant: p.record.Tenant,
+			Topic: topic, Partition: s.partition, Key: p.record.Key, Value: p.record.Value, Tenant: p.record.Tenant, Trace: p.record.Trace,
 		}
 		if topic == eventlog.TopicValidated {
 			records[i].Value = released(p.record.Value)
+			records[i].Trace = s.tracer.Past(ctx, "parked", p.record.Trace, p.record.Time, func(span *trace.Span) {
+				span.Word(trace.Filing, string(p.record.Key)).Word(trace.Topic, s.tier.topic)
+			})
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), appendTimeout)

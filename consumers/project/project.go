@@ -19,6 +19,7 @@ import (
 	"springtide/services/eventlog"
 	"springtide/services/fleet"
 	"springtide/services/status"
+	"springtide/services/telemetry/trace"
 )
 
 // Group is the consumer group of this stage.
@@ -51,6 +52,8 @@ type Partition struct {
 	Commit func(topic string, next int64)
 	// Tell is given what is counted of the partition, about once a second; nil: nobody asks.
 	Tell func(ctx context.Context, t fleet.Tally)
+	// Tracer tells in a record's trace when it was shown; nil: nobody asks.
+	Tracer *trace.Tracer
 }
 
 // Bounds of a projector.
@@ -126,6 +129,8 @@ type projector struct {
 	mark status.Mark
 	// told is when it said last what it counts.
 	told time.Time
+	// shown are records that were folded and are not written yet.
+	shown []taken
 }
 
 func (j *projector) run(ctx context.Context, batches <-chan []eventlog.Record) error {
@@ -193,6 +198,7 @@ func (j *projector) fold(records []eventlog.Record) error {
 		if err := j.table.take(r); err != nil {
 			return err
 		}
+		j.note(r)
 	}
 	if len(j.table.awake) > mostAwake {
 		j.table.settle()
@@ -224,6 +230,7 @@ func (j *projector) flush(ctx context.Context) error {
 		}
 		j.table.settle()
 	}
+	j.show(ctx)
 	crashpoint.At("project/before-commit")
 	j.p.Commit(eventlog.TopicSubmitted, j.table.submitted)
 	j.p.Commit(eventlog.TopicLedger, j.table.ledger)

@@ -23,6 +23,7 @@ import (
 	"springtide/services/crashpoint"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
+	"springtide/services/telemetry/trace"
 )
 
 // Group is the consumer group of this stage.
@@ -140,6 +141,21 @@ func (v *visit) step(ctx context.Context) (done bool, err error) {
 	if step.Kind != filing.StepSend && step.Kind != filing.StepClaim {
 		v.giveBack(ctx)
 	}
+	if step.Kind == filing.StepDone {
+		return true, nil
+	}
+	ctx, span := trace.Step(ctx, step.Kind.String())
+	span.Number(trace.Attempt, int64(step.Attempt))
+	done, err = v.carryOut(ctx, c, step)
+	if err != nil && !worker.Waits(err) && !errors.Is(err, worker.ErrHandOver) {
+		span.Fail("step_failed")
+	}
+	span.End()
+	return done, err
+}
+
+// carryOut does what was decided.
+func (v *visit) carryOut(ctx context.Context, c filing.Case, step filing.Step) (done bool, err error) {
 	switch step.Kind {
 	case filing.StepRegister:
 		return false, v.register(ctx, c)
@@ -231,6 +247,7 @@ func (v *visit) register(ctx context.Context, c filing.Case) error {
 			return err
 		case held == 0:
 			events = append(events, v.newClaim(ahead.Claim.Attempt+1))
+			trace.Rename(ctx, "register and claim")
 		}
 	}
 	crashpoint.At("submit/before-register")
@@ -294,6 +311,7 @@ func (v *visit) send(ctx context.Context, step filing.Step) (done bool, err erro
 	out := v.to.Submit(request, v.filing())
 	crashpoint.At("submit/after-send")
 	cancel()
+	v.answered(ctx, out)
 	v.free(ctx, out, time.Since(begin))
 	v.token, v.ended = filing.Token{}, step.Attempt
 	again := retryAfter(step, out)
@@ -307,9 +325,23 @@ func (v *visit) filing() authority.Filing {
 	return authority.Filing{ID: v.id, Ref: v.id.Ref(), Digest: v.digest, Return: v.sub.GetCompleted()}
 }
 
+// answered notes in the trace what an authority answered. Whatever is not on the
+// way to a receipt keeps the trace.
+func (v *visit) answered(ctx context.Context, out authority.Outcome) {
+	trace.Word(ctx, trace.Authority, v.code())
+	trace.Word(ctx, trace.Outcome, out.Kind.String())
+	if out.Kind != authority.Accepted && out.Kind != authority.Pending {
+		trace.Word(ctx, trace.Cause, out.Cause)
+		trace.Fail(ctx, out.Kind.String())
+	}
+}
+
 // settle records an answer, again and again until it is durable or the process is told to stop.
 func (v *visit) settle(ctx context.Context, step filing.Step, out authority.Outcome, again time.Duration) error {
 	events := v.outcome(step, out, again)
+	ctx, span := trace.Step(ctx, "settle")
+	defer span.End()
+	span.Word(trace.Outcome, out.Kind.String())
 	bounded, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	for {
@@ -322,7 +354,7 @@ func (v *visit) settle(ctx context.Context, step filing.Step, out authority.Outc
 		if err == nil || bounded.Err() != nil {
 			return err
 		}
-		v.cfg.Logger.Warn("result not recorded yet", "filing", v.id, "attempt", step.Attempt, "error", err)
+		v.cfg.Logger.WarnContext(ctx, "result not recorded yet", "attempt", step.Attempt, "error", err)
 		select {
 		case <-time.After(settlePause):
 		case <-bounded.Done():
@@ -348,6 +380,7 @@ func (v *visit) query(ctx context.Context, step filing.Step) (done bool, err err
 	crashpoint.At("submit/before-query")
 	out := v.to.Query(request, v.filing())
 	crashpoint.At("submit/after-query")
+	v.answered(ctx, out)
 	switch out.Kind {
 	case authority.Accepted, authority.Rejected:
 		if out.Kind == authority.Rejected && !step.Clean {
@@ -388,6 +421,7 @@ func (v *visit) conclude(ctx context.Context, step filing.Step) error {
 	ev := ledger.NewEvent(v.id, v.digest)
 	switch step.Verdict {
 	case filing.VerdictQuarantine:
+		trace.Fail(ctx, "quarantined")
 		ev.Event = &springtidev1.LedgerEvent_Quarantined{Quarantined: &springtidev1.Quarantined{Attempt: step.Attempt, Cause: step.Cause}}
 		crashpoint.At("submit/before-quarantine")
 		err := v.record(ctx, ev)

@@ -17,6 +17,7 @@ import (
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 	"springtide/services/forms"
+	"springtide/services/telemetry/trace"
 )
 
 // Group is the consumer group of this stage.
@@ -56,6 +57,7 @@ func (h *Handler) Handle(ctx context.Context, r eventlog.Record) error {
 }
 
 func (h *Handler) refuse(ctx context.Context, sub *springtidev1.Submission, violations []*springtidev1.Violation) error {
+	trace.Fail(ctx, "invalid")
 	ev := ledger.NewEvent(filing.ID(sub.GetFilingId()), filing.DigestFrom(sub.GetDigest()))
 	ev.Event = &springtidev1.LedgerEvent_Invalid{Invalid: &springtidev1.Invalid{
 		Click: ledger.ClickOf(sub), Violations: violations,

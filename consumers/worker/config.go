@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"springtide/services/telemetry/trace"
 )
 
 // Config of an Engine. A zero number takes the default.
@@ -38,6 +40,8 @@ type Config struct {
 type Deps struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
+	// Tracer joins the trace of each record that is handled.
+	Tracer *trace.Tracer
 }
 
 // overhead is roughly what a held record costs besides its bytes.

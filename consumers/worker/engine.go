@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"springtide/services/telemetry/trace"
 )
 
 // An Engine shares its slots among the partitions that run on it. Make one with
@@ -263,6 +265,9 @@ func (e *Engine) report(t *task, err error) {
 	attrs := []any{
 		"group", e.cfg.Group, "topic", t.record.Topic, "partition", t.record.Partition,
 		"offset", t.record.Offset, "failures", n, "error", err,
+	}
+	if id := trace.ID(t.record.Trace); id != "" {
+		attrs = append(attrs, "trace_id", id)
 	}
 	var pe *panicError
 	if errors.As(err, &pe) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"springtide/services/eventlog"
+	"springtide/services/telemetry/trace"
 )
 
 // A Partition is what RunPartition works on.
@@ -101,7 +102,7 @@ func (e *Engine) run(ctx context.Context, spec Partition) error {
 		room: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		drain: make(chan struct{}), idle: make(chan struct{}), over: make(chan struct{}),
 	}
-	p.handle = guard(context.WithValue(handling, drainKey{}, (<-chan struct{})(p.drain)), spec.Handler)
+	p.handle = e.guard(context.WithValue(handling, drainKey{}, (<-chan struct{})(p.drain)), spec.Handler)
 	if err := e.enter(ctx, p); err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -123,16 +124,38 @@ func (e *Engine) run(ctx context.Context, spec Partition) error {
 	return errors.Join(p.stopErr, readErr, drainErr)
 }
 
-// guard makes a call of h that ends in an error rather than a panic.
-func guard(handling context.Context, h Handler) func(*task) error {
+// guard makes a call of h that ends in an error rather than a panic, as a step of
+// the record's trace.
+func (e *Engine) guard(handling context.Context, h Handler) func(*task) error {
 	return func(t *task) (err error) {
+		ctx, span := e.deps.Tracer.Join(context.WithValue(handling, taskKey{}, t), e.cfg.Group, t.record.Trace)
+		span.Word(trace.Filing, t.key).Number(trace.Partition, int64(t.record.Partition)).Number(trace.Offset, t.record.Offset)
 		defer func() {
 			if v := recover(); v != nil {
 				err = &panicError{value: v, stack: debug.Stack()}
 			}
+			endStep(span, err)
 		}()
-		return h.Handle(context.WithValue(handling, taskKey{}, t), t.record)
+		return h.Handle(trace.About(ctx, t.key), t.record)
 	}
+}
+
+// endStep says how a call ended. Waiting for a turn is no failure.
+func endStep(span *trace.Span, err error) {
+	switch name, inLine := LineOf(err); {
+	case err == nil:
+	case inLine:
+		span.Word(trace.Outcome, "in_line").Word(trace.Authority, name)
+	case Waits(err):
+		span.Word(trace.Outcome, "later")
+	case errors.Is(err, ErrHandOver):
+		span.Word(trace.Outcome, "handed_over")
+	case isPanic(err):
+		span.Fail("panic")
+	default:
+		span.Fail("handler_failed")
+	}
+	span.End()
 }
 
 type panicError struct {

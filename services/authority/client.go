@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"springtide/services/telemetry/trace"
 )
 
 // MaxAnswer is the most of an answer that is read. Nothing an authority
@@ -26,6 +28,9 @@ type ClientConfig struct {
 	Timeout time.Duration
 	// MaxConns bounds the connections to the authority, idle ones included; 0: 256.
 	MaxConns int
+	// Traceparent is sent along; only where the authority wants it. What a filing went
+	// through before is otherwise none of its business.
+	Traceparent bool
 }
 
 func (c ClientConfig) validate() error {
@@ -44,6 +49,8 @@ type Client struct {
 	http      *http.Client
 	transport *http.Transport
 	timeout   time.Duration
+	// traceparent is sent along.
+	traceparent bool
 }
 
 // idleTimeout drops idle connections before a server usually does (60 s and
@@ -76,7 +83,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	return &Client{
 		transport: t,
-		timeout:   cfg.Timeout,
+		timeout:   cfg.Timeout, traceparent: cfg.Traceparent,
 		http: &http.Client{
 			Transport:     t,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -132,6 +139,19 @@ var errTooLarge = errors.New("answer is larger than 1 MiB")
 
 // Do makes one exchange. The error, if any, is an *ExchangeError.
 func (c *Client) Do(ctx context.Context, r Request) (Answer, *ExchangeError) {
+	ctx, span := trace.Send(ctx, "HTTP "+r.Method)
+	defer span.End()
+	answer, failed := c.exchange(ctx, r)
+	span.Word(trace.HTTPMethod, r.Method)
+	if failed != nil {
+		span.Word(trace.Cause, failed.Cause).Fail(failed.Cause)
+	} else {
+		span.Number(trace.HTTPStatus, int64(answer.Status))
+	}
+	return answer, failed
+}
+
+func (c *Client) exchange(ctx context.Context, r Request) (Answer, *ExchangeError) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	// Without a connection not a byte can have been written: the one proof that
@@ -143,6 +163,11 @@ func (c *Client) Do(ctx context.Context, r Request) (Answer, *ExchangeError) {
 	req, err := newRequest(ctx, r)
 	if err != nil {
 		return Answer{}, &ExchangeError{Cause: CauseTransport, Err: err}
+	}
+	if c.traceparent {
+		if parent := trace.Parent(ctx); parent != "" {
+			req.Header.Set("Traceparent", parent)
+		}
 	}
 	res, err := c.http.Do(req)
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"springtide/services/telemetry/trace/tracetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -187,6 +189,33 @@ func TestRetryAfterIsBounded(t *testing.T) {
 	} {
 		if got := RetryAfter(http.Header{"Retry-After": {in}}); got != want {
 			t.Errorf("%q: %s, want %s", in, got, want)
+		}
+	}
+}
+
+// An authority does not learn what a filing went through before, unless it asked to.
+func TestTraceparentLeavesOnlyWhereItIsWanted(t *testing.T) {
+	t.Parallel()
+	for name, wanted := range map[string]bool{"as usual": false, "wanted": true} {
+		var got []string
+		s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			got = append(got, r.Header.Get("Traceparent"), r.Header.Get("Tracestate"), r.Header.Get("Baggage"))
+		}))
+		defer s.Close()
+		c, err := NewClient(ClientConfig{Timeout: time.Minute, Traceparent: wanted})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		tracer := tracetest.New(t)
+		ctx, span := tracer.Join(t.Context(), "submit", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+		if _, failed := c.Do(ctx, post(s.URL)); failed != nil {
+			t.Error(failed)
+		}
+		span.End()
+		sent := strings.HasPrefix(got[0], "00-0af7651916cd43dd8448eb211c80319c-")
+		if sent != wanted || (!wanted && got[0] != "") || got[1] != "" || got[2] != "" {
+			t.Errorf("%s: sent %q", name, got)
 		}
 	}
 }

@@ -19,11 +19,13 @@ type Spec struct {
 	URL   string
 	Terms filing.Terms
 	Guard GuardConfig
+	// Traceparent is sent along with each request.
+	Traceparent bool
 }
 
 // SpecOptions names the options that ParseSpec takes, for usage texts.
 const SpecOptions = "class (A, B, U or C), lag, processing, window, margin, start, timeout, maxwait, poll, verdict (durations such as 2s), " +
-	"maxunknown, quota (50/s or 150/m), burst, inflight, closed (22:00-06:30, repeatable), zone (+08:00), maintenance (START/END, repeatable)"
+	"maxunknown, quota (50/s or 150/m), burst, inflight, closed (22:00-06:30, repeatable), zone (+08:00), maintenance (START/END, repeatable), traceparent (send)"
 
 // ParseSpec reads NAME=URL?OPTIONS, for example
 //
@@ -119,6 +121,10 @@ func (s *Spec) setOther(key, v string) (err error) {
 		var d Daily
 		d, err = ParseDaily(v)
 		s.Guard.Calendar.Daily = append(s.Guard.Calendar.Daily, d)
+	case "traceparent":
+		if s.Traceparent = v == "send"; !s.Traceparent {
+			err = fmt.Errorf("%.40q: want send, or leave it out", v)
+		}
 	case "maintenance":
 		var m Span
 		m, err = ParseSpan(v)

@@ -54,6 +54,7 @@ func TestParseSpecSaysWhatIsWrong(t *testing.T) {
 		"cn=http://host/?burst=0":               "above 0",
 		"cn=http://host/?closed=22-6":           "want for example 22:00-06:30",
 		"cn=http://host/?zone=Mars":             "zone",
+		"cn=http://host/?traceparent=1":         "want send",
 		"cn=http://host/?maintenance=today":     "want START/END",
 		"cn=http://host/?class=A&window=1s":     "window",
 		"cn=http://host/?class=B&maxunknown=-1": "above 0",

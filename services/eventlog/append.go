@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"springtide/services/crashpoint"
+	"springtide/services/telemetry/trace"
 )
 
 const (
@@ -42,6 +43,9 @@ func (l *Log) Append(ctx context.Context, topic string, partition int, r Record)
 // Append does. The offsets are in the order of the
 // records; -1 marks those that failed, whose errors are joined.
 func (l *Log) AppendAll(ctx context.Context, topic string, records []Record) ([]int64, error) {
+	ctx, span := trace.Send(ctx, l.stepOf(topic))
+	defer span.End()
+	span.Word(trace.Topic, topic).Number(trace.Records, int64(len(records)))
 	offsets := slices.Repeat([]int64{-1}, len(records))
 	waits := make([]*waiting, len(records))
 	var errs []error
@@ -67,7 +71,20 @@ func (l *Log) AppendAll(ctx context.Context, topic string, records []Record) ([]
 		}
 		offsets[i] = off
 	}
+	if len(errs) > 0 {
+		span.Fail("append")
+	} else if len(offsets) == 1 {
+		span.Number(trace.Partition, int64(records[0].Partition)).Number(trace.Offset, offsets[0])
+	}
 	return offsets, errors.Join(errs...)
+}
+
+// stepOf names an append in a trace.
+func (l *Log) stepOf(topic string) string {
+	if t := l.topics[topic]; t != nil {
+		return t.step
+	}
+	return "append"
 }
 
 // waiting is a record on its way into the log.
@@ -107,9 +124,15 @@ func (l *Log) enqueue(ctx context.Context, name string, partition int, r Record)
 		return nil, fmt.Errorf("append: %w", err)
 	}
 	a := t.appenders[partition]
-	size := recordOverhead + len(r.Key) + len(r.Value) + len(r.Tenant)
+	if r.Trace == "" {
+		r.Trace = trace.Parent(ctx)
+	}
+	size := recordOverhead + len(r.Key) + len(r.Value) + len(r.Tenant) + len(r.Trace)
 	if size > l.cfg.MaxRecordBytes {
 		return nil, fmt.Errorf("append to %s: %w: %d bytes, at most %d", a, ErrTooLarge, size, l.cfg.MaxRecordBytes)
+	}
+	if len(r.Trace) > trace.Len {
+		return nil, fmt.Errorf("append to %s: %w: trace of %d bytes, at most %d", a, ErrTooLarge, len(r.Trace), trace.Len)
 	}
 	if len(r.Tenant) > maxTenantBytes {
 		return nil, fmt.Errorf("append to %s: %w: tenant of %d bytes, at most %d", a, ErrTooLarge, len(r.Tenant), maxTenantBytes)
@@ -292,7 +315,7 @@ type batchReader struct {
 	now   time.Time
 	next  int
 	rec   kafka.Record
-	head  [1]kafka.Header
+	head  [2]kafka.Header
 }
 
 // ReadRecord implements kafka.RecordReader.
@@ -306,10 +329,14 @@ func (b *batchReader) ReadRecord() (*kafka.Record, error) {
 	if b.rec.Time.IsZero() {
 		b.rec.Time = b.now
 	}
+	head := b.head[:0]
 	if r.Tenant != "" {
-		b.head[0] = kafka.Header{Key: tenantHeader, Value: []byte(r.Tenant)}
-		b.rec.Headers = b.head[:]
+		head = append(head, kafka.Header{Key: tenantHeader, Value: []byte(r.Tenant)})
 	}
+	if r.Trace != "" {
+		head = append(head, kafka.Header{Key: traceHeader, Value: []byte(r.Trace)})
+	}
+	b.rec.Headers = head
 	return &b.rec, nil
 }
 

@@ -211,7 +211,7 @@ func FuzzTenantHeader(f *testing.F) {
 	f.Add("tenant", []byte("t-1"), "tenant", []byte("t-2"))
 	f.Add("x", []byte{0xff}, "tenant", []byte{0xff})
 	f.Fuzz(func(t *testing.T, k1 string, v1 []byte, k2 string, v2 []byte) {
-		got := tenantOf([]kafka.Header{{Key: k1, Value: v1}, {Key: k2, Value: v2}})
+		got := header([]kafka.Header{{Key: k1, Value: v1}, {Key: k2, Value: v2}}, tenantHeader, maxTenantBytes)
 		if len(got) > maxTenantBytes {
 			t.Fatalf("%d bytes", len(got))
 		}

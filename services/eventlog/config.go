@@ -62,6 +62,7 @@ const (
 	maxPartitions     = 4096
 	maxTenantBytes    = 256
 	tenantHeader      = "tenant"
+	traceHeader       = "traceparent"
 	clientID          = "springtide"
 )
 

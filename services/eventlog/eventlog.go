@@ -74,6 +74,9 @@ type Record struct {
 	// Tenant of the record, from its header; lets a reader be fair without
 	// decoding. At most 256 bytes of UTF-8; anything else reads as "".
 	Tenant string
+	// Trace is the W3C traceparent of the step that wrote the record; Append fills in
+	// that of its context when it is empty. Anything longer reads as "".
+	Trace string
 }
 
 // PartitionOffsets is the span of offsets that a partition has.

@@ -41,6 +41,7 @@ type Log struct {
 type topic struct {
 	spec
 	full      string // name on the broker
+	step      string // of a trace: an append to it
 	appenders []*appender
 }
 
@@ -85,7 +86,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 func (l *Log) layOut() {
 	l.topics = make(map[string]*topic)
 	for _, s := range specs(l.cfg) {
-		t := &topic{spec: s, full: l.cfg.Prefix + s.name}
+		t := &topic{spec: s, full: l.cfg.Prefix + s.name, step: "append " + s.name}
 		for p := range s.partitions {
 			t.appenders = append(t.appenders, newAppender(l, t, p))
 		}

@@ -17,6 +17,7 @@ import (
 
 	"springtide/services/eventlog"
 	"springtide/services/eventlog/embedded"
+	"springtide/services/telemetry/trace/tracetest"
 )
 
 func TestAppendReturnsOffsetsInOrder(t *testing.T) {
@@ -104,10 +105,10 @@ func TestReaderReturnsWhatWasAppended(t *testing.T) {
 		l, _ := fresh(t, b)
 		at := time.UnixMilli(1_790_000_000_000)
 		in := []eventlog.Record{
-			{Partition: 1, Key: []byte("k1"), Value: []byte("v1"), Tenant: "租户-1", Time: at},
+			{Partition: 1, Key: []byte("k1"), Value: []byte("v1"), Tenant: "租户-1", Time: at, Trace: theirTrace},
 			{Partition: 1, Key: []byte("k1"), Time: at},                                        // tombstone
 			{Partition: 1, Key: []byte("k2"), Value: []byte{}, Time: at.Add(time.Millisecond)}, // empty is not a tombstone
-			{Partition: 1, Key: []byte("k3"), Value: make([]byte, 3000), Time: at},
+			{Partition: 1, Key: []byte("k3"), Value: make([]byte, 3000), Time: at, Trace: theirTrace},
 		}
 		offsets, err := l.AppendAll(t.Context(), eventlog.TopicState, in)
 		if err != nil {
@@ -122,6 +123,33 @@ func TestReaderReturnsWhatWasAppended(t *testing.T) {
 		}
 		if diff := cmp.Diff(want[2:], readN(t, l, eventlog.TopicState, 1, 2, 2)); diff != "" {
 			t.Errorf("from the middle of a batch: %s", diff)
+		}
+	})
+}
+
+const theirTrace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+// A record that has no trace of its own goes on with that of the append, which is a step of its context's.
+func TestAnAppendIsAStepOfItsTrace(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, b backend) {
+		l, _ := fresh(t, b)
+		tracer := tracetest.New(t)
+		ctx, span := tracer.Join(t.Context(), "work", theirTrace)
+		_, err := l.AppendAll(ctx, eventlog.TopicLedger, []eventlog.Record{
+			{Partition: 1, Value: []byte("a")}, {Partition: 1, Value: []byte("b"), Trace: strings.Replace(theirTrace, "0a", "0b", 1)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		span.End()
+		steps := tracer.Await(t, func(s []tracetest.Step) bool { return len(s) == 2 })
+		if steps[0].Name != "append filings.ledger" || steps[0].ParentID != steps[1].SpanID || steps[0].TraceID != theirTrace[3:35] {
+			t.Errorf("%+v", steps)
+		}
+		got := readN(t, l, eventlog.TopicLedger, 1, eventlog.FirstOffset, 2)
+		if want := "00-" + steps[0].TraceID + "-" + steps[0].SpanID + "-01"; got[0].Trace != want || got[1].Trace[3:5] != "0b" {
+			t.Errorf("records have traces %q and %q, want the first to have %q", got[0].Trace, got[1].Trace, want)
 		}
 	})
 }
@@ -199,6 +227,10 @@ func TestAppendRefuses(t *testing.T) {
 	_, err = l.Append(t.Context(), eventlog.TopicLedger, 0, eventlog.Record{Tenant: strings.Repeat("x", 300)})
 	if !errors.Is(err, eventlog.ErrTooLarge) {
 		t.Errorf("long tenant: %v", err)
+	}
+	_, err = l.Append(t.Context(), eventlog.TopicLedger, 0, eventlog.Record{Trace: theirTrace + "-"})
+	if !errors.Is(err, eventlog.ErrTooLarge) {
+		t.Errorf("long trace: %v", err)
 	}
 	_, err = l.Append(t.Context(), eventlog.TopicKeys, 0, eventlog.Record{Value: []byte("v")})
 	if !errors.Is(err, eventlog.ErrNoKey) {

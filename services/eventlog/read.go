@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/segmentio/kafka-go"
+
+	"springtide/services/telemetry/trace"
 )
 
 // fetchWait is how long an idle fetch waits at the broker; a record that
@@ -147,7 +149,8 @@ func (r *Reader) decode(in kafka.RecordReader) ([]Record, error) {
 		}
 		out = append(out, Record{
 			Topic: r.topic.name, Partition: r.partition, Offset: rec.Offset,
-			Key: key, Value: value, Time: rec.Time, Tenant: tenantOf(rec.Headers),
+			Key: key, Value: value, Time: rec.Time,
+			Tenant: header(rec.Headers, tenantHeader, maxTenantBytes), Trace: header(rec.Headers, traceHeader, trace.Len),
 		})
 		r.next, r.fromFirst = rec.Offset+1, false
 	}
@@ -175,10 +178,10 @@ func take(rec *kafka.Record) (key, value []byte, err error) {
 	return key, value, errors.Join(kerr, verr)
 }
 
-// tenantOf reads the tenant header; foreign or broken headers count as none.
-func tenantOf(headers []kafka.Header) string {
+// header reads a header; one that is foreign, broken or too long counts as none.
+func header(headers []kafka.Header, key string, most int) string {
 	for _, h := range headers {
-		if h.Key == tenantHeader && len(h.Value) <= maxTenantBytes && utf8.Valid(h.Value) {
+		if h.Key == key && len(h.Value) <= most && utf8.Valid(h.Value) {
 			return string(h.Value)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 	"springtide/services/status"
+	"springtide/services/telemetry/trace"
 )
 
 // CancelFiling takes back every submission of a filing that the log held when
@@ -155,5 +156,6 @@ func (d *door) submissionAt(ctx context.Context, id filing.ID, position int64) (
 	if err := proto.Unmarshal(records[0].Value, sub); err != nil {
 		return nil, fmt.Errorf("submission of filing %s: %w", id, err)
 	}
+	trace.Link(ctx, records[0].Trace) // whoever submits it again goes on with that
 	return sub, nil
 }

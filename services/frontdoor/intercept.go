@@ -27,6 +27,8 @@ func (d *door) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h
 	}
 	var resp any
 	inner, err := d.admitCaller(ctx, info.FullMethod)
+	inner, span := d.begin(inner, info.FullMethod, began, err == nil)
+	defer span.End()
 	if err == nil {
 		err = d.check(req)
 	}
@@ -126,6 +128,7 @@ func (d *door) finish(ctx context.Context, method string, began time.Time, err e
 		code = answer.Code()
 	}
 	d.done(method, code)
+	endCall(ctx, code)
 	level := slog.LevelDebug
 	if code == codes.Internal || code == codes.Unknown {
 		level = slog.LevelError
@@ -133,7 +136,7 @@ func (d *door) finish(ctx context.Context, method string, began time.Time, err e
 	if d.deps.Logger.Enabled(ctx, level) {
 		attrs := []slog.Attr{
 			slog.String("method", method), slog.String("code", code.String()),
-			slog.Duration("took", time.Since(began)), slog.String("tenant", identityOf(ctx).Tenant),
+			slog.Duration("took", time.Since(began)),
 		}
 		if err != nil {
 			attrs = append(attrs, slog.String("error", err.Error()))

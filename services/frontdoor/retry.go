@@ -229,6 +229,8 @@ func (r *retryRun) some(ctx context.Context, due []*springtidev1.Filing) {
 func (r *retryRun) one(ctx context.Context, id filing.ID) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.RequestTimeout)
 	defer cancel()
+	ctx, span := r.deps.Tracer.Split(ctx, "retry") // hours may lie between: a trace of its own, linked to the first
+	defer span.End()
 	// The row counts once it is as new as the log: an older one may show what was retried already.
 	end, err := r.submittedEnd(ctx, make(map[int]int64), id)
 	if err != nil {

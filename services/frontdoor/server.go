@@ -36,6 +36,7 @@ import (
 	"springtide/services/acts"
 	"springtide/services/drafts"
 	"springtide/services/operations"
+	"springtide/services/telemetry/trace"
 )
 
 // Config of a server. Only Partitions is needed.
@@ -152,6 +153,8 @@ type Deps struct {
 	Logger *slog.Logger
 	// Metrics; may be nil.
 	Metrics prometheus.Registerer
+	// Tracer begins a trace with each unary call, or goes on with the caller's; may be nil.
+	Tracer *trace.Tracer
 }
 
 func (d Deps) validate() error {

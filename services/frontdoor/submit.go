@@ -19,6 +19,7 @@ import (
 	"springtide/services/forms"
 	"springtide/services/keys"
 	"springtide/services/status"
+	"springtide/services/telemetry/trace"
 )
 
 // filings serves FilingService.
@@ -112,7 +113,7 @@ func (s *filings) SubmitFilingBatch(
 // refuse is the answer of one item; what is ours goes to the log, once.
 func (s *filings) refuse(ctx context.Context, it *item) *springtidev1.ItemError {
 	if !isOurs(it.err) {
-		s.deps.Logger.ErrorContext(ctx, "item of a batch", "filing", it.id, "error", it.err)
+		s.deps.Logger.ErrorContext(trace.About(ctx, string(it.id)), "item of a batch", "error", it.err)
 	}
 	return itemError(it.err)
 }
@@ -397,6 +398,7 @@ func (d *door) append(ctx context.Context, tenant string, items []*item) {
 			it.err = err
 		}
 	}
+	defer d.split(ctx, items)()
 	var size int64
 	records := make([]eventlog.Record, len(items))
 	for i, it := range items {

@@ -245,6 +245,7 @@ func jsonCodec() *runtime.JSONPb {
 const (
 	headerLanguage    = "Accept-Language"
 	headerIdempotency = "Idempotency-Key"
+	headerTrace       = "Traceparent"
 )
 
 func incoming(header string) (string, bool) {
@@ -253,6 +254,8 @@ func incoming(header string) (string, bool) {
 		return "accept-language", true
 	case headerIdempotency:
 		return metaIdempotency, true
+	case headerTrace:
+		return "traceparent", true
 	default:
 		return "", false
 	}
@@ -261,7 +264,7 @@ func incoming(header string) (string, bool) {
 // outgoing is the context of a call the gateway makes by itself for a request.
 func outgoing(r *http.Request) context.Context {
 	md := metadata.MD{}
-	for header, key := range map[string]string{"Authorization": "authorization", headerLanguage: "accept-language"} {
+	for header, key := range map[string]string{"Authorization": "authorization", headerLanguage: "accept-language", headerTrace: "traceparent"} {
 		if v := r.Header.Get(header); v != "" {
 			md.Set(key, v)
 		}

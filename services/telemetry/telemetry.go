@@ -1,5 +1,5 @@
 // Package telemetry owns how a process tells about itself to machines: the
-// metrics registry, and the admin port with /metrics, /healthz, /readyz and
+// metrics registry, the traces (in trace), and the admin port with /metrics, /healthz, /readyz and
 // /debug/pprof. It holds no global state: the registry is handed to whoever
 // needs it.
 //
@@ -24,6 +24,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"springtide/services/telemetry/trace"
 )
 
 // Config says where the admin port is.
@@ -34,6 +36,8 @@ type Config struct {
 	Admin net.Listener
 	// CheckTimeout bounds one readiness check; 0 means 2 s.
 	CheckTimeout time.Duration
+	// Trace says whether and how much is traced; the zero value: nothing is.
+	Trace trace.Config
 }
 
 // shutdownTimeout bounds how long open admin requests may hold up the end.
@@ -56,6 +60,7 @@ func (c Config) validate() (Config, error) {
 type Telemetry struct {
 	cfg      Config
 	registry *prometheus.Registry
+	tracer   *trace.Tracer
 
 	phase atomic.Uint32
 
@@ -76,7 +81,7 @@ type check struct {
 }
 
 // New makes the registry; Run serves the admin port.
-func New(cfg Config) (*Telemetry, error) {
+func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 	cfg, err := cfg.validate()
 	if err != nil {
 		return nil, err
@@ -87,8 +92,23 @@ func New(cfg Config) (*Telemetry, error) {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collectors.NewBuildInfoCollector(),
 	)
-	return &Telemetry{cfg: cfg, registry: registry}, nil
+	t := &Telemetry{cfg: cfg, registry: registry}
+	if !cfg.Trace.On {
+		return t, nil
+	}
+	exporter, err := trace.OTLP(ctx, cfg.Trace)
+	if err != nil {
+		return nil, fmt.Errorf("telemetry: %w", err)
+	}
+	t.tracer, err = trace.New(ctx, cfg.Trace, trace.Deps{Exporter: exporter, Logger: cfg.Logger, Metrics: registry})
+	if err != nil {
+		return nil, fmt.Errorf("telemetry: %w", err)
+	}
+	return t, nil
 }
+
+// Tracer traces; nil where nothing is to be traced.
+func (t *Telemetry) Tracer() *trace.Tracer { return t.tracer }
 
 // Registry is where every package registers its metrics.
 func (t *Telemetry) Registry() *prometheus.Registry { return t.registry }
@@ -109,8 +129,18 @@ func (t *Telemetry) AddCheck(name string, run func(context.Context) error) {
 	t.checks = append(t.checks, check{name, run})
 }
 
-// Run serves the admin port until the context ends. Without a listener it just waits.
+// Run serves the admin port and sends traces until the context ends.
 func (t *Telemetry) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	traced := make(chan error, 1)
+	go func() { traced <- t.tracer.Run(ctx) }()
+	err := t.serve(ctx)
+	cancel()
+	return errors.Join(err, <-traced)
+}
+
+// serve serves the admin port. Without a listener it just waits.
+func (t *Telemetry) serve(ctx context.Context) error {
 	if t.cfg.Admin == nil {
 		<-ctx.Done()
 		return nil
@@ -142,7 +172,7 @@ func (t *Telemetry) Run(ctx context.Context) error {
 
 func (t *Telemetry) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{Registry: t.registry}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{Registry: t.registry, EnableOpenMetrics: true}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", t.ready)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)

@@ -25,7 +25,7 @@ func serve(t *testing.T, prepare func(*telemetry.Telemetry)) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tel, err := telemetry.New(telemetry.Config{Logger: slog.New(slog.DiscardHandler), Admin: listener})
+	tel, err := telemetry.New(t.Context(), telemetry.Config{Logger: slog.New(slog.DiscardHandler), Admin: listener})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"no logger":     {},
 		"negative time": {Logger: slog.New(slog.DiscardHandler), CheckTimeout: -1},
 	} {
-		if _, err := telemetry.New(cfg); err == nil {
+		if _, err := telemetry.New(t.Context(), cfg); err == nil {
 			t.Errorf("%s was taken", name)
 		}
 	}
@@ -120,7 +120,7 @@ func TestConfigIsChecked(t *testing.T) {
 
 func TestWithoutAdminPortRunWaits(t *testing.T) {
 	t.Parallel()
-	tel, err := telemetry.New(telemetry.Config{Logger: slog.New(slog.DiscardHandler)})
+	tel, err := telemetry.New(t.Context(), telemetry.Config{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"springtide/consumers/sweep"
 	"springtide/services/admission"
 	"springtide/services/keys"
+	"springtide/services/telemetry/trace"
 )
 
 // Deps are what the commands that are no clients call. A nil function answers
@@ -59,6 +60,8 @@ type Common struct {
 	Pepper string
 	// Deadline by which the overview judges; zero: the tax calendar's.
 	Deadline time.Time
+	// Trace says whether and how much is traced.
+	Trace trace.Config
 	// Logger writes to standard error at the level and in the format asked for. Never nil.
 	Logger *slog.Logger
 	// UI is where results and talk go.

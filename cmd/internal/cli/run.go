@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"springtide/services/telemetry/trace"
 )
 
 // The exit codes. Scripts rely on them.
@@ -63,6 +65,7 @@ type app struct {
 	deps    Deps
 	timing  timing
 	shared  sharedFlags
+	trace   trace.Config
 	ui      UI
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,8 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"springtide/cmd/internal/defaults"
+	"springtide/services/telemetry"
+	"springtide/services/telemetry/trace"
 )
 
 // envPrefix starts the name of every setting in the environment.
@@ -100,6 +103,9 @@ func (a *app) prepare(cmd *cobra.Command) error {
 		}
 	}
 	a.shared.settle(cmd.Flags())
+	if err := a.readTrace(cmd); err != nil {
+		return err
+	}
 	a.ui.JSON = a.shared.output == "json"
 	if a.shared.lang != "" {
 		a.ui.Lang = Lang(a.shared.lang)
@@ -274,8 +280,20 @@ func (a *app) common(name string) Common {
 	return Common{
 		Kafka: s.kafka, Redis: s.redis, Authorities: authorities,
 		Replication: s.replication, GRPC: s.grpc, HTTP: s.http, Admin: s.admin, Data: s.data, Pepper: s.pepper, Deadline: deadline,
-		Logger: a.logger().With("command", name), UI: a.ui,
+		Trace: a.trace, Logger: a.logger().With("command", name), UI: a.ui,
 	}
+}
+
+// readTrace reads the variables of OpenTelemetry for a command that runs a role.
+func (a *app) readTrace(cmd *cobra.Command) (err error) {
+	if cmd.Flags().Lookup("admin") == nil {
+		return nil
+	}
+	a.trace, err = trace.FromEnv(a.env, "springtide-"+cmd.Name(), versionOf(debug.ReadBuildInfo()).Version)
+	if err != nil {
+		return &usageError{text: err.Error()}
+	}
+	return nil
 }
 
 func (a *app) logger() *slog.Logger {
@@ -283,9 +301,9 @@ func (a *app) logger() *slog.Logger {
 	_ = level.UnmarshalText([]byte(a.shared.logLevel)) // one of the four names, checked by the flag
 	options := &slog.HandlerOptions{Level: level}
 	if a.shared.logFormat == "json" {
-		return slog.New(slog.NewJSONHandler(a.streams.Err, options))
+		return slog.New(telemetry.LogHandler(slog.NewJSONHandler(a.streams.Err, options)))
 	}
-	return slog.New(slog.NewTextHandler(a.streams.Err, options))
+	return slog.New(telemetry.LogHandler(slog.NewTextHandler(a.streams.Err, options)))
 }
 
 // needs refuses to go on without a setting that has no default.

@@ -108,6 +108,8 @@ type cluster struct {
 	tenant  string
 	key     string
 	count   int
+	// env are settings of the processes to come.
+	env []string
 }
 
 // startCluster starts a simulated authority and makes a key for a tenant that no
@@ -133,7 +135,7 @@ func (c *cluster) start(args ...string) *process {
 	c.tb.Helper()
 	c.count++
 	name := fmt.Sprintf("%s (process %d)", strings.Join(args[:min(2, len(args))], " "), c.count)
-	return start(c.tb, name, append(args, "--kafka", c.kafka, "--redis", c.redis, "--data", filepath.Join(c.dir, "site"))...)
+	return startWith(c.tb, c.env, binary(c.tb), name, append(args, "--kafka", c.kafka, "--redis", c.redis, "--data", filepath.Join(c.dir, "site"))...)
 }
 
 // serve starts a front door and makes the key, if there is none yet.

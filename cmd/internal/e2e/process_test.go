@@ -70,7 +70,7 @@ func binary(tb testing.TB) string {
 func clean(extra ...string) []string {
 	var env []string
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "SPRINGTIDE_") && !strings.HasPrefix(v, "LANG") && !strings.HasPrefix(v, "LC_") {
+		if !strings.HasPrefix(v, "SPRINGTIDE_") && !strings.HasPrefix(v, "OTEL_") && !strings.HasPrefix(v, "LANG") && !strings.HasPrefix(v, "LC_") {
 			env = append(env, v)
 		}
 	}
@@ -96,9 +96,15 @@ func start(tb testing.TB, name string, args ...string) *process {
 // startOf is start with another build of the program.
 func startOf(tb testing.TB, path, name string, args ...string) *process {
 	tb.Helper()
+	return startWith(tb, nil, path, name, args...)
+}
+
+// startWith is startOf with settings in the environment.
+func startWith(tb testing.TB, env []string, path, name string, args ...string) *process {
+	tb.Helper()
 	p := &process{tb: tb, name: name, stdout: newOutput(), output: newOutput(), ended: make(chan struct{})}
 	p.cmd = exec.Command(path, args...)
-	p.cmd.Env = clean()
+	p.cmd.Env = clean(env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.output
 	p.cmd.SysProcAttr = bound()
 	if err := p.cmd.Start(); err != nil {

@@ -46,6 +46,7 @@ func seams() map[string]string {
 	return map[string]string{
 		"github.com/segmentio/kafka-go": "services/eventlog",
 		"github.com/redis/go-redis":     "services/status",
+		"go.opentelemetry.io/otel":      "services/telemetry",
 	}
 }
 

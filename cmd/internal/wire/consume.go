@@ -52,7 +52,7 @@ func groupConfig(group string, topics []string) eventlog.GroupConfig {
 func (c *core) withEngine(
 	ctx context.Context, group string, slots int, guards func() []*authority.Guard, consume func(*worker.Engine, *reporter) error,
 ) error {
-	engine, err := worker.New(worker.Config{Group: group, Slots: slots}, worker.Deps{Logger: c.log, Registerer: c.registry})
+	engine, err := worker.New(worker.Config{Group: group, Slots: slots}, worker.Deps{Logger: c.log, Registerer: c.registry, Tracer: c.tracer})
 	if err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ const tellTimeout = 500 * time.Millisecond
 func (c *core) project(ctx context.Context) error {
 	topics, member := []string{eventlog.TopicSubmitted, eventlog.TopicLedger}, rand.Text()
 	return c.join(ctx, project.Group, topics, func(ctx context.Context, a *eventlog.Assignment) error {
-		p := project.Partition{ID: a.Partition(), Member: member, Commit: a.Commit}
+		p := project.Partition{ID: a.Partition(), Member: member, Commit: a.Commit, Tracer: c.tracer}
 		p.Tell = func(ctx context.Context, t fleet.Tally) {
 			ctx, cancel := context.WithTimeout(ctx, tellTimeout)
 			defer cancel()
@@ -196,7 +196,7 @@ func (c *core) project(ctx context.Context) error {
 
 // delay releases parked submissions until ctx ends.
 func (c *core) delay(ctx context.Context) error {
-	releaser, err := delay.New(delay.Config{}, delay.Deps{Log: c.events, Logger: c.log, Registerer: c.registry})
+	releaser, err := delay.New(delay.Config{}, delay.Deps{Log: c.events, Logger: c.log, Registerer: c.registry, Tracer: c.tracer})
 	if err != nil {
 		return err
 	}

@@ -20,12 +20,14 @@ import (
 	"springtide/services/forms"
 	"springtide/services/status"
 	"springtide/services/telemetry"
+	"springtide/services/telemetry/trace"
 )
 
 // core is what the roles of one process share.
 type core struct {
 	log      *slog.Logger
 	registry prometheus.Registerer
+	tracer   *trace.Tracer // nil: nothing is traced
 	events   *eventlog.Log
 	view     *status.View
 	forms    *forms.Catalogue
@@ -74,7 +76,7 @@ func openCore(ctx context.Context, s *stack, o cli.Common, cfg coreConfig, tel *
 		_, err := view.Watermark(ctx, 0)
 		return err
 	})
-	return &core{log: o.Logger, registry: registry, events: events, view: view, forms: catalogue}, nil
+	return &core{log: o.Logger, registry: registry, tracer: tel.Tracer(), events: events, view: view, forms: catalogue}, nil
 }
 
 // checkPlacement refuses a log whose filings are not in the partitions where they
@@ -215,13 +217,13 @@ func defaultTerms(name string) filing.Terms {
 
 func connect(spec authority.Spec) (authority.Connector, func(), error) {
 	if isMTD(spec.Name) {
-		c, err := mtd.New(mtd.Config{URL: spec.URL, Terms: spec.Terms})
+		c, err := mtd.New(mtd.Config{URL: spec.URL, Terms: spec.Terms, Traceparent: spec.Traceparent})
 		if err != nil {
 			return nil, nil, err
 		}
 		return c, c.Close, nil
 	}
-	c, err := etax.New(etax.Config{URL: spec.URL, Terms: spec.Terms})
+	c, err := etax.New(etax.Config{URL: spec.URL, Terms: spec.Terms, Traceparent: spec.Traceparent})
 	if err != nil {
 		return nil, nil, err
 	}

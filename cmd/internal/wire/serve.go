@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"springtide/cmd/internal/cli"
 	"springtide/services/admission"
@@ -33,6 +34,7 @@ func Serve(ctx context.Context, o cli.ServeOptions) error {
 
 // Work runs consumer stages until ctx ends.
 func Work(ctx context.Context, o cli.WorkOptions) error {
+	o.Trace.Service = "springtide-" + strings.Join(o.Roles, "-")
 	return run(ctx, o.Common, coreConfig{partitions: o.Partitions}, func(ctx context.Context, s *stack, c *core) error {
 		if slices.Contains(o.Roles, "submit") {
 			if err := c.routeAuthorities(ctx, s, o.Authorities); err != nil {
@@ -68,7 +70,7 @@ func startAdmin(ctx context.Context, s *stack, o cli.Common) (*telemetry.Telemet
 			return nil, fmt.Errorf("admin port: %w", err)
 		}
 	}
-	tel, err := telemetry.New(telemetry.Config{Logger: o.Logger, Admin: listener})
+	tel, err := telemetry.New(ctx, telemetry.Config{Logger: o.Logger, Admin: listener, Trace: o.Trace})
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +175,7 @@ func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, o doorOpt
 	door, err := frontdoor.New(frontdoor.Config{Partitions: c.events.Partitions(), Reflection: o.reflection}, frontdoor.Deps{
 		Listener: listener, Keys: store, Log: c.events, Records: frontdoor.RecordsOf(c.events),
 		Rows: c.view, Lists: c.view, Attention: c.view, Memory: c.view, Changes: frontdoor.ChangesOf(c.view), Admission: gate,
-		Rules: c.forms, Forms: c.forms, Drafts: office, Monitor: monitor, Acts: c.acts, Logger: c.log, Metrics: c.registry,
+		Rules: c.forms, Forms: c.forms, Drafts: office, Monitor: monitor, Acts: c.acts, Logger: c.log, Metrics: c.registry, Tracer: c.tracer,
 	})
 	if err != nil {
 		_ = listener.Close()

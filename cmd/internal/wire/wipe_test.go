@@ -117,7 +117,7 @@ func startReadSite(t *testing.T) *readSite {
 		}
 	}
 	must(startServers(t.Context(), stack, &o))
-	tel, err := telemetry.New(telemetry.Config{Logger: silent})
+	tel, err := telemetry.New(t.Context(), telemetry.Config{Logger: silent})
 	must(err)
 	s.core, err = openCore(t.Context(), stack, o.Common, coreConfig{usual: devPartitions, readTimeout: devReadTimeout}, tel)
 	must(err)

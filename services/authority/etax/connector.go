@@ -26,6 +26,8 @@ type Config struct {
 	Terms filing.Terms
 	// MaxConns bounds the connections; 0: 256.
 	MaxConns int
+	// Traceparent is sent along with each request; only where the authority wants it.
+	Traceparent bool
 }
 
 // DefaultTerms are cautious terms for a bureau that can be queried by reference:
@@ -65,7 +67,7 @@ func New(cfg Config) (*Connector, error) {
 	if err := cfg.Terms.Validate(); err != nil {
 		return nil, fmt.Errorf("etax: terms: %w", err)
 	}
-	client, err := authority.NewClient(authority.ClientConfig{Timeout: cfg.Terms.HTTPTimeout, MaxConns: cfg.MaxConns})
+	client, err := authority.NewClient(authority.ClientConfig{Timeout: cfg.Terms.HTTPTimeout, MaxConns: cfg.MaxConns, Traceparent: cfg.Traceparent})
 	if err != nil {
 		return nil, fmt.Errorf("etax: %w", err)
 	}

@@ -30,6 +30,8 @@ type Config struct {
 	Header http.Header
 	// MaxConns bounds the connections; 0: 64.
 	MaxConns int
+	// Traceparent is sent along with each request; only where the authority wants it.
+	Traceparent bool
 }
 
 // DefaultTerms are HMRC's: class U. Its view has lagged by hours to days, so a
@@ -80,7 +82,7 @@ func New(cfg Config) (*Connector, error) {
 	if conns == 0 {
 		conns = 64
 	}
-	client, err := authority.NewClient(authority.ClientConfig{Timeout: cfg.Terms.HTTPTimeout, MaxConns: conns})
+	client, err := authority.NewClient(authority.ClientConfig{Timeout: cfg.Terms.HTTPTimeout, MaxConns: conns, Traceparent: cfg.Traceparent})
 	if err != nil {
 		return nil, fmt.Errorf("mtd: %w", err)
 	}

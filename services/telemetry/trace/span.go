@@ -1,0 +1,225 @@
+// Package trace is the only seam to OpenTelemetry: it follows one click through
+// every process it goes through, as one trace. The context of a trace travels in
+// a record's Trace, a W3C traceparent, and in nothing else: no tracestate, no
+// baggage, so no text from outside travels along.
+//
+// Without a [Tracer] everything here costs one look into a context and nothing
+// more. A nil *Tracer and a nil *Span do nothing; all methods may be called on
+// them. What is sent to the collector is bounded, and nothing waits for it.
+//
+// It refuses free text: a span has a name the program fixes, attributes of an
+// allow-list ([Key]) and a cause that is a word.
+package trace
+
+import (
+	"context"
+	"encoding/hex"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	otel "go.opentelemetry.io/otel/trace"
+)
+
+// A Span is one step of a trace. It is used by one goroutine, apart from Fail.
+type Span struct {
+	span   otel.Span
+	tracer *Tracer
+}
+
+// carried is how a context carries a Span: as one of OpenTelemetry's.
+type carried struct {
+	otel.Span
+	step Span
+}
+
+// Step begins a step of the trace that ctx is in. Outside a trace it gives ctx and nil.
+func Step(ctx context.Context, name string) (context.Context, *Span) {
+	return step(ctx, name, otel.SpanKindInternal)
+}
+
+// Send begins a step that waits for somebody else: a broker, an authority.
+func Send(ctx context.Context, name string) (context.Context, *Span) {
+	return step(ctx, name, otel.SpanKindClient)
+}
+
+func step(ctx context.Context, name string, kind otel.SpanKind) (context.Context, *Span) {
+	parent := spanOf(ctx)
+	if parent == nil {
+		return ctx, nil
+	}
+	return parent.tracer.start(ctx, name, otel.WithSpanKind(kind))
+}
+
+// Fail says that the step of ctx failed, as [Span.Fail] does.
+func Fail(ctx context.Context, cause string) { spanOf(ctx).Fail(cause) }
+
+// Word sets an attribute of the step of ctx, as [Span.Word] does.
+func Word(ctx context.Context, k Key, v string) { spanOf(ctx).Word(k, v) }
+
+// Rename renames the step of ctx, as [Span.Rename] does.
+func Rename(ctx context.Context, name string) { spanOf(ctx).Rename(name) }
+
+// Link notes that the step of ctx goes on with what began in another trace.
+func Link(ctx context.Context, traceparent string) {
+	s, sc := spanOf(ctx), parse(traceparent)
+	if s != nil && sc.IsValid() {
+		s.span.AddLink(otel.Link{SpanContext: sc})
+	}
+}
+
+func spanOf(ctx context.Context) *Span {
+	if c, ok := otel.SpanFromContext(ctx).(*carried); ok {
+		return &c.step
+	}
+	return nil
+}
+
+// End ends the step.
+func (s *Span) End() {
+	if s != nil {
+		s.span.End()
+	}
+}
+
+// Fail says that the step failed, and why, in one word. The trace is kept from
+// here on, whether it was to be sampled or not, and with it what this process
+// still remembers of it.
+func (s *Span) Fail(cause string) {
+	if s == nil {
+		return
+	}
+	s.span.SetStatus(codes.Error, word(cause))
+	s.tracer.keep.trace(s.span.SpanContext().TraceID())
+}
+
+// Rename gives the step another name, where only its course tells what it is.
+func (s *Span) Rename(name string) {
+	if s != nil {
+		s.span.SetName(name)
+	}
+}
+
+// Word sets an attribute to a word of the program, such as a state or a cause.
+// What may be text from outside is replaced.
+func (s *Span) Word(k Key, v string) *Span {
+	if s == nil {
+		return nil
+	}
+	if k == Filing {
+		v = id(v)
+	} else {
+		v = word(v)
+	}
+	s.span.SetAttributes(attribute.KeyValue{Key: k.name(), Value: attribute.StringValue(v)})
+	return s
+}
+
+// Number sets an attribute to a count, a place or a code. It is no amount of money.
+func (s *Span) Number(k Key, v int64) *Span {
+	if s != nil {
+		s.span.SetAttributes(attribute.KeyValue{Key: k.name(), Value: attribute.Int64Value(v)})
+	}
+	return s
+}
+
+type aboutKey struct{}
+
+// About says which filing ctx is about, for the lines of the log.
+func About(ctx context.Context, filingID string) context.Context {
+	return context.WithValue(ctx, aboutKey{}, filingID)
+}
+
+// Subject is the filing that ctx is about, and the trace it is in; empty where there is none.
+func Subject(ctx context.Context) (filingID, traceID string) {
+	if s, ok := ctx.Value(aboutKey{}).(string); ok {
+		filingID = id(s)
+	}
+	if sc := otel.SpanContextFromContext(ctx); sc.IsValid() {
+		traceID = sc.TraceID().String()
+	}
+	return filingID, traceID
+}
+
+// Parent is the trace of ctx as a traceparent, for a record that is written in
+// this step; empty outside a trace.
+func Parent(ctx context.Context) string {
+	return format(otel.SpanContextFromContext(ctx))
+}
+
+// Sampled is the trace id of ctx if the trace is going to be kept, and else empty.
+func Sampled(ctx context.Context) string {
+	if sc := otel.SpanContextFromContext(ctx); sc.IsSampled() {
+		return sc.TraceID().String()
+	}
+	return ""
+}
+
+// ID is the trace id of a traceparent, for a line of a log; empty if it is none.
+func ID(traceparent string) string {
+	if sc := parse(traceparent); sc.IsValid() {
+		return sc.TraceID().String()
+	}
+	return ""
+}
+
+// Len is the length of a traceparent.
+const Len = len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+
+func format(sc otel.SpanContext) string {
+	if !sc.IsValid() {
+		return ""
+	}
+	var b [Len]byte
+	traceID, spanID := sc.TraceID(), sc.SpanID()
+	copy(b[:], "00-")
+	hex.Encode(b[3:35], traceID[:])
+	b[35] = '-'
+	hex.Encode(b[36:52], spanID[:])
+	copy(b[52:], "-00")
+	if sc.IsSampled() {
+		b[54] = '1'
+	}
+	return string(b[:])
+}
+
+// parse reads a traceparent of version 00. Anything else, and a flag that it does not
+// know, counts for nothing: what comes from outside can only be a trace or none.
+func parse(s string) otel.SpanContext {
+	if len(s) != Len || s[:3] != "00-" || s[35] != '-' || s[52] != '-' {
+		return otel.SpanContext{}
+	}
+	var cfg otel.SpanContextConfig
+	var flags [1]byte
+	if !lowerHex(cfg.TraceID[:], s[3:35]) || !lowerHex(cfg.SpanID[:], s[36:52]) || !lowerHex(flags[:], s[53:]) {
+		return otel.SpanContext{}
+	}
+	cfg.TraceFlags, cfg.Remote = otel.TraceFlags(flags[0])&otel.FlagsSampled, true
+	return otel.NewSpanContext(cfg)
+}
+
+func lowerHex(into []byte, s string) bool {
+	for i := range s {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	_, err := hex.Decode(into, []byte(s))
+	return err == nil
+}
+
+// Past tells of a step that began earlier, and has just ended, in the trace of a
+// record; where that trace is not kept, of nothing. It gives the traceparent for
+// what follows: that of the step, or the one it got.
+func (t *Tracer) Past(ctx context.Context, name, traceparent string, began time.Time, about func(*Span)) string {
+	sc := parse(traceparent)
+	if t == nil || !sc.IsValid() || (!sc.IsSampled() && !t.keep.has(sc.TraceID())) {
+		return traceparent
+	}
+	ctx, s := t.start(otel.ContextWithSpanContext(ctx, sc), name, otel.WithTimestamp(began), otel.WithSpanKind(otel.SpanKindConsumer))
+	if s != nil {
+		about(s)
+	}
+	s.End()
+	return Parent(ctx)
+}
