@@ -104,6 +104,7 @@ func (l *Log) Join(ctx context.Context, cfg GroupConfig, run func(ctx context.Co
 	if err := cfg.validate(l); err != nil {
 		return fmt.Errorf("join group %s: %w", cfg.Group, err)
 	}
+	l.metrics.expectGroup(cfg.Group)
 	m := newMember(l, cfg, run)
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:                l.cfg.Prefix + cfg.Group,

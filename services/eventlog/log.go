@@ -75,6 +75,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	l.spawn = func(f func(context.Context)) { l.group.Go(func() { f(life) }) }
 	l.newTransport = func() *kafka.Transport { return l.transport(life) }
 	l.layOut()
+	l.metrics.expect(specs(cfg))
 	if err := l.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open event log: %w", err), l.Close())
 	}

@@ -52,6 +52,23 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 }
 
+// expect makes the series of what should never happen, so that the first time counts
+// as a change and not as the beginning of a series.
+func (m *metrics) expect(topics []spec) {
+	for _, t := range topics {
+		m.appendErrors.WithLabelValues(t.name)
+		m.readRetries.WithLabelValues(t.name)
+	}
+	m.appendBatch.WithLabelValues(TopicDead)
+}
+
+// expectGroup is expect for a group that is joined.
+func (m *metrics) expectGroup(group string) {
+	m.commitErrors.WithLabelValues(group)
+	m.restarts.WithLabelValues(group)
+	m.stopped.WithLabelValues(group)
+}
+
 // register adds c, or returns the collector of an earlier Log on the same registry.
 func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
 	if reg == nil {
