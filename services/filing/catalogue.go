@@ -33,6 +33,12 @@ func accessProblems() []Problem {
 			"Check the taxpayer's number, or ask your administrator to add the taxpayer to the key.",
 		},
 		{
+			ReasonKeyLimited, CategoryPermission,
+			"当前密钥只限于部分纳税人，不能执行此操作。", "This key is limited to some taxpayers and may not do that.",
+			"该操作涉及全部纳税人。请换用不限纳税人的密钥，或联系管理员。",
+			"It concerns all taxpayers. Use a key that is not limited, or ask your administrator.",
+		},
+		{
 			ReasonSessionExpired, CategoryUnauthenticated,
 			"登录已过期。", "The session has ended.",
 			"请重新登录。", "Sign in again.",

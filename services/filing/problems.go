@@ -60,6 +60,7 @@ const (
 	ReasonKeyRevoked       = "KEY_REVOKED"
 	ReasonPermissionDenied = "PERMISSION_DENIED"
 	ReasonTaxpayerDenied   = "TAXPAYER_DENIED"
+	ReasonKeyLimited       = "KEY_LIMITED"
 	ReasonSessionExpired   = "SESSION_EXPIRED"
 	ReasonCodeInvalid      = "CODE_INVALID"
 	ReasonCrossOrigin      = "CROSS_ORIGIN"

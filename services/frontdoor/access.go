@@ -27,13 +27,15 @@ type who struct {
 	public bool
 	// roles of which a caller needs one.
 	roles []string
+	// unlimited methods concern all taxpayers: a caller limited to some may not call them.
+	unlimited bool
 }
 
 // accessTable says who may call what. What is not in it may not be called.
 func accessTable() map[string]who {
 	read := who{roles: []string{keys.RoleAccountant, keys.RoleViewer}}
 	write := who{roles: []string{keys.RoleAccountant}}
-	operate := who{roles: []string{keys.RoleOperator}}
+	operate := who{roles: []string{keys.RoleOperator}, unlimited: true}
 	public := who{public: true}
 	return map[string]who{
 		springtidev1.FilingService_SubmitFiling_FullMethodName:       write,
@@ -111,6 +113,10 @@ func (d *door) admitCaller(ctx context.Context, method string) (context.Context,
 	if id.Tenant == "" || !id.HasRole(rule.roles...) {
 		d.noteDenied(ctx, id, method)
 		return ctx, denied(rule.roles)
+	}
+	if rule.unlimited && len(id.Taxpayers) > 0 {
+		d.noteDenied(ctx, id, method)
+		return ctx, &filing.Error{Reason: filing.ReasonKeyLimited}
 	}
 	return context.WithValue(ctx, identityKey{}, id), nil
 }

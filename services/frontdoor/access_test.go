@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
 	"strings"
 	"testing"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	grpcstatus "google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -21,19 +19,18 @@ import (
 	"springtide/services/keys"
 )
 
-// methods of both services, from their descriptors.
+// methods of every service of the package, from their descriptors.
 func methods() []protoreflect.MethodDescriptor {
 	var out []protoreflect.MethodDescriptor
-	for _, file := range []protoreflect.FileDescriptor{
-		springtidev1.File_springtide_v1_filing_service_proto, springtidev1.File_springtide_v1_operations_service_proto,
-	} {
+	protoregistry.GlobalFiles.RangeFilesByPackage("springtide.v1", func(file protoreflect.FileDescriptor) bool {
 		for i := range file.Services().Len() {
 			ms := file.Services().Get(i).Methods()
 			for j := range ms.Len() {
 				out = append(out, ms.Get(j))
 			}
 		}
-	}
+		return true
+	})
 	return out
 }
 
@@ -125,72 +122,6 @@ func requestAbout(t *testing.T, m protoreflect.MethodDescriptor, id string) (req
 		r.Resolution, r.ReceiptNumber = springtidev1.Resolution_RESOLUTION_FILED, "R-1"
 	}
 	return req, names || fields.ByName("filing_id") != nil
-}
-
-func TestEveryMethodForEveryCaller(t *testing.T) {
-	t.Parallel()
-	w := newWorld()
-	c := openOffice(t, w)
-	ours := string(c.mustSubmit(t, 1))
-	callers := map[string]struct {
-		ctx    context.Context
-		reason string // of the refusal whatever the method
-		role   string
-	}{
-		"no key":      {ctx: t.Context(), reason: filing.ReasonKeyMissing},
-		"bad key":     {ctx: as(t.Context(), "rubbish"), reason: filing.ReasonKeyInvalid},
-		"revoked key": {ctx: as(t.Context(), "revoked"), reason: filing.ReasonKeyRevoked},
-		"two keys":    {ctx: as(as(t.Context(), keys.RoleAccountant), keys.RoleOperator), reason: filing.ReasonKeyInvalid},
-		"basic auth": {
-			ctx:    metadata.AppendToOutgoingContext(t.Context(), "authorization", "Basic "+keys.RoleAccountant),
-			reason: filing.ReasonKeyInvalid,
-		},
-		"empty token": {
-			ctx:    metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "),
-			reason: filing.ReasonKeyInvalid,
-		},
-		"viewer":           {ctx: as(t.Context(), keys.RoleViewer), role: keys.RoleViewer},
-		"accountant":       {ctx: as(t.Context(), keys.RoleAccountant), role: keys.RoleAccountant},
-		"operator":         {ctx: as(t.Context(), keys.RoleOperator), role: keys.RoleOperator},
-		"other viewer":     {ctx: as(t.Context(), "other-viewer"), role: keys.RoleViewer},
-		"other accountant": {ctx: as(t.Context(), "other-accountant"), role: keys.RoleAccountant},
-	}
-	ids := map[string]struct{ id, reason string }{
-		"our filing":   {ours, ""},
-		"missing id":   {string(filing.IDOf("firm", vat(99))), filing.ReasonNotFound},
-		"malformed id": {"not-an-id", filing.ReasonIDInvalid},
-	}
-	for _, m := range methods() {
-		for who, caller := range callers {
-			for what, id := range ids {
-				t.Run(string(m.Name())+"/"+who+"/"+what, func(t *testing.T) {
-					t.Parallel()
-					req, names := requestAbout(t, m, id.id)
-					err := call(caller.ctx, t, c, m, req)
-					want := id.reason
-					if strings.HasPrefix(who, "other") && want == "" {
-						want = filing.ReasonNotFound // foreign, which is as if missing
-					}
-					switch {
-					case caller.reason != "":
-						wantRefusal(t, err, codes.Unauthenticated, caller.reason)
-					case !slices.Contains(allowedRoles(m), caller.role):
-						wantRefusal(t, err, codes.PermissionDenied, filing.ReasonPermissionDenied)
-					case grpcstatus.Code(err) == codes.Unimplemented:
-						wantRefusal(t, err, codes.Unimplemented, filing.ReasonNotImplemented)
-					case names && want != "":
-						if got := refusalOf(t, err).reason; got != want {
-							t.Errorf("refused with %s, want %s", got, want)
-						}
-					default:
-						if code := grpcstatus.Code(err); code == codes.Unauthenticated || code == codes.PermissionDenied || code == codes.Internal {
-							t.Errorf("refused: %v", err)
-						}
-					}
-				})
-			}
-		}
-	}
 }
 
 func TestEveryMethodIsBuilt(t *testing.T) {

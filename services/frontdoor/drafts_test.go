@@ -206,7 +206,7 @@ func TestDraftsOfOthersAreAsIfMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := resp.GetDraft().GetFilingId()
-	for _, who := range []string{"other-accountant", "scoped"} {
+	for _, who := range []string{"other-accountant", "scoped-accountant"} {
 		ctx := as(t.Context(), who)
 		if list, err := c.ListDrafts(ctx, &springtidev1.ListDraftsRequest{}); err != nil || len(list.GetDrafts()) != 0 {
 			t.Errorf("%s: %v, %v", who, list, err)
@@ -218,7 +218,7 @@ func TestDraftsOfOthersAreAsIfMissing(t *testing.T) {
 			t.Errorf("%s: %v, %v", who, sent, err)
 		}
 	}
-	_, err = c.SaveDraft(as(t.Context(), "scoped"), &springtidev1.SaveDraftRequest{Return: whole(123456789)})
+	_, err = c.SaveDraft(as(t.Context(), "scoped-accountant"), &springtidev1.SaveDraftRequest{Return: whole(123456789)})
 	wantRefusal(t, err, codes.PermissionDenied, filing.ReasonTaxpayerDenied)
 	_, err = c.SaveDraft(as(t.Context(), keys.RoleViewer), &springtidev1.SaveDraftRequest{Return: whole(123456789)})
 	wantRefusal(t, err, codes.PermissionDenied, filing.ReasonPermissionDenied)

@@ -32,6 +32,7 @@ type client struct {
 	springtidev1.FilingServiceClient
 	operations springtidev1.OperationsServiceClient
 	conn       *grpc.ClientConn
+	server     *frontdoor.Server
 	// stop ends the server and waits for it.
 	stop func()
 }
@@ -99,7 +100,7 @@ func serve(t testing.TB, cfg frontdoor.Config, deps frontdoor.Deps) *client {
 		}
 		stop()
 	})
-	return &client{springtidev1.NewFilingServiceClient(conn), springtidev1.NewOperationsServiceClient(conn), conn, stop}
+	return &client{springtidev1.NewFilingServiceClient(conn), springtidev1.NewOperationsServiceClient(conn), conn, server, stop}
 }
 
 // as is a context that carries a key.

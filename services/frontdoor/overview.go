@@ -9,6 +9,7 @@ import (
 
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/filing"
+	"springtide/services/keys"
 	"springtide/services/status"
 )
 
@@ -100,12 +101,12 @@ func (o *operators) ListTopTenants(
 
 // batchEta is when the last filing of a batch is expected to end. A batch with more open
 // filings than are looked at gets none rather than one that is too early.
-func (d *door) batchEta(ctx context.Context, tenant, batch string, counts map[springtidev1.FilingState]int) *springtidev1.Eta {
+func (d *door) batchEta(ctx context.Context, who keys.Identity, batch string, counts map[springtidev1.FilingState]int) *springtidev1.Eta {
 	if d.deps.Monitor == nil {
 		return nil
 	}
 	open := 0
-	q := status.Query{Tenant: tenant, Batch: batch, PageSize: mostWatched}
+	q := status.Query{Tenant: who.Tenant, Batch: batch, PageSize: mostWatched}
 	for state, n := range counts {
 		if n > 0 && !filing.FinalState(state) {
 			open += n
@@ -115,7 +116,7 @@ func (d *door) batchEta(ctx context.Context, tenant, batch string, counts map[sp
 	if open == 0 || open > mostWatched {
 		return nil
 	}
-	page, err := d.deps.Lists.List(ctx, q)
+	page, err := d.listed(ctx, who, q)
 	if err != nil || page.NextPageToken != "" {
 		return nil
 	}

@@ -311,19 +311,17 @@ func (s *filings) ListFilings(
 	if len(bad) > 0 {
 		return nil, bad.asError()
 	}
-	page, err := s.deps.Lists.List(ctx, status.Query{
+	page, err := s.listed(ctx, who, status.Query{
 		Tenant: who.Tenant, States: req.GetStates(), Form: req.GetForm(), PeriodEndMonth: req.GetPeriodEndMonth(),
 		Taxpayer: req.GetTaxpayerId(), Batch: req.GetBatchId(),
 		PageSize: int(req.GetPageSize()), PageToken: req.GetPageToken(),
 	})
 	if err != nil {
-		return nil, viewError(err)
+		return nil, err
 	}
 	resp := &springtidev1.ListFilingsResponse{NextPageToken: page.NextPageToken}
 	for _, f := range page.Filings { // a page may be shorter than asked for
-		if who.MayActFor(f.GetTaxpayer().GetId()) {
-			resp.Filings = append(resp.Filings, s.dressed(f))
-		}
+		resp.Filings = append(resp.Filings, s.dressed(f))
 	}
 	return resp, nil
 }
@@ -342,14 +340,15 @@ func batchOf(info status.BatchInfo, counts map[springtidev1.FilingState]int) *sp
 	return b
 }
 
-// ListFilingBatches lists a tenant's batches, newest first.
+// ListFilingBatches lists a tenant's batches, newest first; to a caller limited to some
+// taxpayers those that have filings of theirs.
 func (s *filings) ListFilingBatches(
 	ctx context.Context, req *springtidev1.ListFilingBatchesRequest,
 ) (*springtidev1.ListFilingBatchesResponse, error) {
 	const mostAtOnce = 100 // what one count takes
-	tenant := identityOf(ctx).Tenant
+	who := identityOf(ctx)
 	size := min(cmp.Or(int(req.GetPageSize()), mostAtOnce), mostAtOnce)
-	infos, next, err := s.deps.Lists.ListBatches(ctx, tenant, size, req.GetPageToken())
+	infos, next, err := s.deps.Lists.ListBatches(ctx, who.Tenant, size, req.GetPageToken())
 	if err != nil {
 		return nil, viewError(err)
 	}
@@ -361,12 +360,14 @@ func (s *filings) ListFilingBatches(
 	for i, info := range infos {
 		names[i] = info.Batch
 	}
-	counts, err := s.counts(ctx, tenant, names...)
+	shares, err := s.shares(ctx, who, names...)
 	if err != nil {
 		return nil, err
 	}
 	for i, info := range infos {
-		resp.Batches = append(resp.Batches, batchOf(info, counts[i].Counts))
+		if share := shares[i]; share.whole || share.Size > 0 {
+			resp.Batches = append(resp.Batches, batchOf(share.seenBy(info), share.Counts))
+		}
 	}
 	return resp, nil
 }
@@ -387,11 +388,11 @@ func (d *door) counts(ctx context.Context, tenant string, names ...string) ([]st
 func (s *filings) GetFilingBatch(
 	ctx context.Context, req *springtidev1.GetFilingBatchRequest,
 ) (*springtidev1.GetFilingBatchResponse, error) {
-	tenant, name := identityOf(ctx).Tenant, req.GetBatchId()
+	who, name := identityOf(ctx), req.GetBatchId()
 	if !validBatch(name) {
 		return nil, &filing.Error{Reason: filing.ReasonIDInvalid, Field: "batch_id"}
 	}
-	info, remembered := s.batchInfo(ctx, tenant, name)
+	info, remembered := s.batchInfo(ctx, who.Tenant, name)
 	var ends []eventlog.PartitionOffsets
 	for pause := newPause(s.cfg.CatchUp); ; {
 		behind := true
@@ -401,19 +402,15 @@ func (s *filings) GetFilingBatch(
 				return nil, err
 			}
 		}
-		counts, err := s.counts(ctx, tenant, name)
+		shares, err := s.shares(ctx, who, name)
 		if err != nil {
 			return nil, err
 		}
-		count := counts[0]
+		share := shares[0]
 		switch {
-		case count.Size > 0 || remembered:
-			info.Size = max(info.Size, count.Size)
-			if info.CreateTime.IsZero() {
-				info.CreateTime = count.First
-			}
-			batch := batchOf(info, count.Counts)
-			batch.Eta = s.batchEta(ctx, tenant, name, count.Counts)
+		case share.Size > 0 || remembered && share.whole:
+			batch := batchOf(share.seenBy(info), share.Counts)
+			batch.Eta = s.batchEta(ctx, who, name, share.Counts)
 			return &springtidev1.GetFilingBatchResponse{Batch: batch}, nil
 		case !behind:
 			return nil, &filing.Error{Reason: filing.ReasonNotFound}

@@ -314,15 +314,15 @@ func TestScopedKeyFilesOnlyForItsTaxpayers(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
 	c := open(t, w)
-	if _, err := c.SubmitFiling(as(t.Context(), "scoped"), submit(111111111)); err != nil {
+	if _, err := c.SubmitFiling(as(t.Context(), "scoped-accountant"), submit(111111111)); err != nil {
 		t.Fatal(err)
 	}
-	_, err := c.SubmitFiling(as(t.Context(), "scoped"), submit(222222222))
+	_, err := c.SubmitFiling(as(t.Context(), "scoped-accountant"), submit(222222222))
 	wantRefusal(t, err, codes.PermissionDenied, filing.ReasonTaxpayerDenied)
 	id := c.mustSubmit(t, 222222222)
-	_, err = c.GetFiling(as(t.Context(), "scoped"), &springtidev1.GetFilingRequest{FilingId: string(id)})
+	_, err = c.GetFiling(as(t.Context(), "scoped-accountant"), &springtidev1.GetFilingRequest{FilingId: string(id)})
 	wantRefusal(t, err, codes.NotFound, filing.ReasonNotFound)
-	list, err := c.ListFilings(as(t.Context(), "scoped"), &springtidev1.ListFilingsRequest{})
+	list, err := c.ListFilings(as(t.Context(), "scoped-accountant"), &springtidev1.ListFilingsRequest{})
 	if err != nil || len(list.GetFilings()) != 1 {
 		t.Errorf("%v, %v", list, err)
 	}

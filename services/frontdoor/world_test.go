@@ -1,11 +1,13 @@
 package frontdoor_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -89,7 +91,7 @@ type world struct {
 	rows    map[filing.ID]status.Row
 	project *projection
 	marks   []status.Mark
-	batches []status.BatchInfo
+	batches []worldBatch
 	prior   map[string]status.RequestKey
 	watches map[*worldWatcher]bool
 
@@ -248,7 +250,8 @@ func (w *world) List(_ context.Context, q status.Query) (status.Page, error) {
 	if w.viewErr != nil {
 		return status.Page{}, w.viewErr
 	}
-	if q.PageToken != "" {
+	skip, err := strconv.Atoi(cmp.Or(q.PageToken, "0"))
+	if err != nil || skip < 0 {
 		return status.Page{}, status.ErrPageToken
 	}
 	var page status.Page
@@ -257,9 +260,14 @@ func (w *world) List(_ context.Context, q status.Query) (status.Page, error) {
 		f := row.Filing
 		if row.Tenant == q.Tenant && (q.Batch == "" || q.Batch == f.GetBatchId()) && (q.Form == "" || q.Form == f.GetForm()) &&
 			strings.HasPrefix(f.GetPeriod().GetEnd(), q.PeriodEndMonth) &&
+			(q.Taxpayer == "" || q.Taxpayer == f.GetTaxpayer().GetId()) &&
 			(len(q.States) == 0 || slices.Contains(q.States, f.GetState())) {
 			page.Filings = append(page.Filings, proto.CloneOf(f))
 		}
+	}
+	page.Filings = page.Filings[min(skip, len(page.Filings)):]
+	if size := cmp.Or(q.PageSize, 100); len(page.Filings) > size {
+		page.Filings, page.NextPageToken = page.Filings[:size], strconv.Itoa(skip+size)
 	}
 	return page, nil
 }
@@ -308,10 +316,19 @@ func (w *world) ListBatches(_ context.Context, tenant string, _ int, token strin
 	if token != "" {
 		return nil, "", status.ErrPageToken
 	}
-	if tenant != "firm" {
-		return nil, "", w.viewErr
+	var out []status.BatchInfo
+	for _, b := range w.batches {
+		if b.tenant == tenant {
+			out = append(out, b.BatchInfo)
+		}
 	}
-	return slices.Clone(w.batches), "", w.viewErr
+	return out, "", w.viewErr
+}
+
+// A worldBatch is a remembered batch.
+type worldBatch struct {
+	status.BatchInfo
+	tenant string
 }
 
 func (w *world) RememberRequests(_ context.Context, tenant string, uses []status.RequestKey) ([]status.Prior, error) {
@@ -340,7 +357,7 @@ func (w *world) PutBatch(_ context.Context, tenant string, b status.BatchInfo) e
 	if w.viewErr != nil {
 		return w.viewErr
 	}
-	w.batches = append(w.batches, b)
+	w.batches = append(w.batches, worldBatch{b, tenant})
 	return nil
 }
 
@@ -466,7 +483,7 @@ func (w *world) submitted() int {
 }
 
 // keyring is the keys of every world: "<role>" of tenant firm, "other-<role>" of
-// another, "scoped" for one taxpayer only.
+// another, "scoped-<role>" limited to one taxpayer, "two-<role>" to two.
 type keyring struct{}
 
 func (keyring) Authenticate(token string) (keys.Identity, error) {
@@ -474,16 +491,21 @@ func (keyring) Authenticate(token string) (keys.Identity, error) {
 	switch token {
 	case "revoked":
 		return keys.Identity{}, &filing.Error{Reason: filing.ReasonKeyRevoked}
-	case "scoped":
-		return keys.Identity{Tenant: "firm", Subject: "li", Roles: []string{keys.RoleAccountant}, Taxpayers: []string{"111111111"}}, nil
 	default:
+		var taxpayers []string
 		if rest, ok := strings.CutPrefix(token, "other-"); ok {
 			tenant, role = "other", rest
+		}
+		if rest, ok := strings.CutPrefix(token, "scoped-"); ok {
+			taxpayers, role = []string{"111111111"}, rest
+		}
+		if rest, ok := strings.CutPrefix(token, "two-"); ok {
+			taxpayers, role = []string{"111111111", "000000001"}, rest
 		}
 		if !slices.Contains(keys.Roles(), role) {
 			return keys.Identity{}, &filing.Error{Reason: filing.ReasonKeyInvalid}
 		}
-		return keys.Identity{Tenant: tenant, Subject: "li", Roles: []string{role}}, nil
+		return keys.Identity{Tenant: tenant, Subject: "li", Roles: []string{role}, Taxpayers: taxpayers}, nil
 	}
 }
 

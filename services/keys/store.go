@@ -344,6 +344,9 @@ func validate(id Identity) error {
 			return fmt.Errorf("role %q: want one of %s", role, strings.Join(Roles(), ", "))
 		}
 	}
+	if len(id.Taxpayers) > 0 && slices.Contains(id.Roles, RoleOperator) {
+		return fmt.Errorf("role %s concerns all taxpayers: a key that has it cannot be limited to some", RoleOperator)
+	}
 	if len(id.Taxpayers) > mostTaxpayers {
 		return fmt.Errorf("%d taxpayers, at most %d are allowed", len(id.Taxpayers), mostTaxpayers)
 	}

@@ -320,7 +320,8 @@ func TestCreateRefusesBadIdentities(t *testing.T) {
 		"no role":       {Tenant: "a"},
 		"unknown role":  {Tenant: "a", Roles: []string{"root"}},
 		"long subject":  {Tenant: "a", Roles: keys.Roles(), Subject: string(make([]byte, 65))},
-		"many tax ids":  {Tenant: "a", Roles: keys.Roles(), Taxpayers: make([]string, 10_001)},
+		"many tax ids":  {Tenant: "a", Roles: []string{keys.RoleViewer}, Taxpayers: make([]string, 10_001)},
+		"one operates":  {Tenant: "a", Roles: keys.Roles(), Taxpayers: []string{"111111111"}},
 		"chinese names": {Tenant: "税", Roles: keys.Roles()},
 	} {
 		if _, _, err := s.Create(t.Context(), id); err == nil {

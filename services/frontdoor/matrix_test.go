@@ -1,0 +1,615 @@
+package frontdoor_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	grpcstatus "google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/eventlog"
+	"springtide/services/filing"
+	"springtide/services/gateway"
+	"springtide/services/keys"
+)
+
+// The authorisation matrix: every method there is, for every kind of caller, about what is
+// theirs, a colleague's, another firm's, missing and malformed, by gRPC and by REST. It is
+// generated from the protos, so that a method that is added is in it.
+
+// A target is something that requests are about: one taxpayer's filing, batch and draft.
+type target struct {
+	tenant, taxpayer, name string
+	filing, draft          string
+	batch, title           string
+	submission, receipt    string
+}
+
+// secrets are what tells of a target.
+func (x *target) secrets() []string {
+	return []string{x.taxpayer, x.name, x.filing, x.draft, x.batch, x.title, x.submission, x.receipt}
+}
+
+// A cell's caller.
+type caller struct {
+	token string
+	// refused is the reason why every method refuses; empty: not every one does.
+	refused string
+	id      keys.Identity
+}
+
+func callers() []caller {
+	out := []caller{
+		{token: "", refused: filing.ReasonKeyMissing},
+		{token: "rubbish", refused: filing.ReasonKeyInvalid},
+		{token: "revoked", refused: filing.ReasonKeyRevoked},
+	}
+	for _, whose := range []string{"", "scoped-", "two-", "other-"} {
+		for _, role := range keys.Roles() {
+			id, _ := keyring{}.Authenticate(whose + role)
+			out = append(out, caller{token: whose + role, id: id})
+		}
+	}
+	return out
+}
+
+func (c caller) sees(x *target) bool { return x.tenant == c.id.Tenant && c.id.MayActFor(x.taxpayer) }
+
+// A site is a world with all targets in it, its door and its HTTP face.
+type site struct {
+	*client
+	w       *world
+	base    string
+	http    http.Client
+	targets map[string]*target
+}
+
+// The kinds of things that a request names.
+const (
+	byID       = "id"
+	byBatch    = "batch"
+	byTaxpayer = "taxpayer"
+	byReturn   = "return"
+)
+
+func openSite(t *testing.T) *site {
+	t.Helper()
+	w := newWorld()
+	s := &site{client: openOffice(t, w), w: w, targets: map[string]*target{
+		"own":     {tenant: "firm", taxpayer: "111111111", name: "Canary Own Ltd", receipt: "R-own-1"},
+		"sibling": {tenant: "firm", taxpayer: "222222222", name: "Canary Sibling Ltd", receipt: "R-sibling-1"},
+		"foreign": {tenant: "other", taxpayer: "333333333", name: "Canary Foreign Ltd", receipt: "R-foreign-1"},
+		"missing": {tenant: "firm", taxpayer: "999999999", name: "Canary Missing Ltd"},
+	}}
+	for kind, x := range s.targets {
+		x.title = "Canary batch " + kind
+		x.filing, x.draft = string(filing.IDOf(x.tenant, x.returned())), string(filing.IDOf(x.tenant, x.drafted()))
+		x.batch = filing.BatchID(x.tenant, "press "+kind)
+		if kind != "missing" {
+			s.fill(t, x)
+		}
+	}
+	s.targets["malformed"] = &target{filing: "not-an-id", draft: "not-an-id", batch: "not-an-id", taxpayer: "not-a-taxpayer"}
+	s.openHTTP(t)
+	return s
+}
+
+// owner is a context of somebody who may do everything with a target.
+func (x *target) owner(ctx context.Context) context.Context {
+	if x.tenant == "other" {
+		return as(ctx, "other-"+keys.RoleAccountant)
+	}
+	return as(ctx, keys.RoleAccountant)
+}
+
+func (x *target) returned() *springtidev1.Return {
+	r := whole(0)
+	r.Taxpayer = &springtidev1.Taxpayer{Id: x.taxpayer, Name: x.name}
+	return r
+}
+
+func (x *target) drafted() *springtidev1.Return {
+	r := x.returned()
+	r.Period = &springtidev1.Period{Start: "2026-07-01", End: "2026-09-30"}
+	return r
+}
+
+// fill files a target's return, which is accepted, and keeps its draft.
+func (s *site) fill(t *testing.T, x *target) {
+	t.Helper()
+	resp, err := s.SubmitFilingBatch(x.owner(t.Context()), &springtidev1.SubmitFilingBatchRequest{
+		Title: x.title, RequestId: strings.Replace(x.title, "Canary batch", "press", 1),
+		Requests: []*springtidev1.SubmitFilingRequest{{Return: x.returned()}},
+	})
+	if err != nil || resp.GetResults()[0].GetFilingId() != x.filing || resp.GetBatch().GetBatchId() != x.batch {
+		t.Fatalf("%v, %v", resp, err)
+	}
+	x.submission = resp.GetResults()[0].GetSubmissionId()
+	sub := s.w.register(t, filing.ID(x.filing))
+	s.w.claim(t, sub)
+	s.w.event(t, filing.ID(x.filing), &springtidev1.LedgerEvent{Digest: sub.GetDigest(), Event: &springtidev1.LedgerEvent_Accepted{
+		Accepted: &springtidev1.Accepted{Attempt: 1, Receipt: &springtidev1.Receipt{Number: x.receipt}},
+	}})
+	s.keepDraft(t, x)
+}
+
+// keepDraft saves a target's draft, unless it is there.
+func (s *site) keepDraft(t *testing.T, x *target) {
+	t.Helper()
+	_, err := s.SaveDraft(x.owner(t.Context()), &springtidev1.SaveDraftRequest{Return: x.drafted()})
+	if err != nil && refusalOf(t, err).reason != filing.ReasonDraftChanged {
+		t.Fatal(err)
+	}
+}
+
+// openHTTP serves the HTTP face.
+func (s *site) openHTTP(t *testing.T) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // net/http aborts reads by deadlines, which bufconn does not take back
+	if err != nil {
+		t.Fatal(err)
+	}
+	face, err := gateway.New(gateway.Config{}, gateway.Deps{
+		Listener: listener, Door: s.server.InProcess(), Keys: keyring{}, Secret: bytes.Repeat([]byte{7}, 32),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- face.Run(ctx) }()
+	s.base = "http://" + listener.Addr().String()
+	s.http.Transport = &http.Transport{}
+	t.Cleanup(func() {
+		s.http.CloseIdleConnections()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// kindsOf are the kinds of things that a method's requests name; one that is empty names nothing.
+func kindsOf(m protoreflect.MethodDescriptor) []string {
+	var kinds []string
+	for field, kind := range map[protoreflect.Name]string{
+		"filing_id": byID, "filing_ids": byID, "previous_filing_ids": byID, "batch_id": byBatch, "taxpayer_id": byTaxpayer,
+		"return": byReturn, "requests": byReturn,
+	} {
+		if m.Input().Fields().ByName(field) != nil {
+			kinds = append(kinds, kind)
+		}
+	}
+	if len(kinds) == 0 {
+		kinds = []string{""}
+	}
+	slices.Sort(kinds)
+	return slices.Compact(kinds)
+}
+
+// naming is a good request that names a target in one way.
+func naming(t *testing.T, m protoreflect.MethodDescriptor, kind string, x *target) proto.Message {
+	t.Helper()
+	req, _ := requestAbout(t, m, string(filing.IDOf("firm", vat(99))))
+	msg := req.ProtoReflect()
+	id, ret := x.filing, x.returned()
+	if strings.Contains(string(m.Name()), "Draft") && m.Name() != "CreateZeroDrafts" {
+		id, ret = x.draft, x.drafted()
+	}
+	for field, of := range map[protoreflect.Name]struct{ kind, value string }{
+		"filing_id": {byID, id}, "filing_ids": {byID, id}, "previous_filing_ids": {byID, id},
+		"batch_id": {byBatch, x.batch}, "taxpayer_id": {byTaxpayer, x.taxpayer},
+	} {
+		fd := msg.Descriptor().Fields().ByName(field)
+		switch {
+		case fd == nil:
+		case of.kind != kind:
+			msg.Clear(fd)
+		case fd.IsList():
+			list := msg.NewField(fd).List()
+			list.Append(protoreflect.ValueOfString(of.value))
+			msg.Set(fd, protoreflect.ValueOfList(list))
+		default:
+			msg.Set(fd, protoreflect.ValueOfString(of.value))
+		}
+	}
+	switch r := req.(type) {
+	case *springtidev1.SubmitFilingRequest:
+		r.Return = ret
+	case *springtidev1.SubmitFilingBatchRequest:
+		r.Requests = []*springtidev1.SubmitFilingRequest{{Return: ret}}
+	case *springtidev1.CheckFilingRequest:
+		r.Return = ret
+	case *springtidev1.SaveDraftRequest:
+		r.Return = ret
+	}
+	return req
+}
+
+// An answer is all that a caller is told.
+type answer struct {
+	// reason of the refusal; empty: it was not refused.
+	reason string
+	text   string
+}
+
+// moments are what differs between two calls about the same: times, and names made by the call itself.
+var moments = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z|"batch(_id|Id)": *"b[0-9a-z]+"`)
+
+// about is the answer with what a request named left out.
+func (a answer) about(x *target) string {
+	text := a.text
+	for _, named := range []string{x.filing, x.draft, x.batch, x.taxpayer} {
+		if named != "" {
+			text = strings.ReplaceAll(text, named, "NAMED")
+		}
+	}
+	return moments.ReplaceAllString(text, "MOMENT")
+}
+
+// A way is how a call is made.
+type way func(ctx context.Context, t *testing.T, s *site, token string, m protoreflect.MethodDescriptor, req proto.Message) answer
+
+// overGRPC calls a method; of a stream it takes the first answers, to the end of the snapshot.
+func overGRPC(ctx context.Context, t *testing.T, s *site, token string, m protoreflect.MethodDescriptor, req proto.Message) answer {
+	t.Helper()
+	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(ctx, "accept-language", "en"))
+	defer cancel()
+	if token != "" {
+		ctx = as(ctx, token)
+	}
+	full := "/" + string(m.Parent().FullName()) + "/" + string(m.Name())
+	var out answer
+	var err error
+	if m.IsStreamingServer() {
+		var stream grpc.ClientStream
+		if stream, err = s.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, full); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = stream.SendMsg(req), stream.CloseSend() // what became of it, the first answer says
+		for resp := newMessage(t, m.Output()); ; {
+			if err = stream.RecvMsg(resp); err != nil {
+				break
+			}
+			out.text += written(t, resp)
+			if w, ok := resp.(*springtidev1.WatchFilingsResponse); !ok || w.GetSnapshotDone() {
+				return out
+			}
+		}
+	} else {
+		resp := newMessage(t, m.Output())
+		if err = s.conn.Invoke(ctx, full, req, resp); err == nil {
+			out.text = written(t, resp)
+		}
+	}
+	if err != nil {
+		out.reason = refusalOf(t, err).reason
+		out.text += written(t, grpcstatus.Convert(err).Proto())
+	}
+	return out
+}
+
+// written is a message as text. protojson puts spaces at random, so that nobody depends on them.
+func written(t *testing.T, m proto.Message) string {
+	t.Helper()
+	text, err := protojson.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	for i, b := range text {
+		if b == ' ' && i > 0 && strings.ContainsRune(",:", rune(text[i-1])) {
+			continue
+		}
+		out.WriteByte(b)
+	}
+	return out.String()
+}
+
+// byHand are the routes of methods that REST does not take from their protos.
+var byHand = map[protoreflect.Name]string{"WatchFilings": "/v1/events", "WatchOverview": "/v1/operations/overview:watch"}
+
+var variable = regexp.MustCompile(`\{(\w+)\}`)
+
+// overREST makes the same call by HTTP.
+func overREST(ctx context.Context, t *testing.T, s *site, token string, m protoreflect.MethodDescriptor, req proto.Message) answer {
+	t.Helper()
+	rule, _ := proto.GetExtension(m.Options(), annotations.E_Http).(*annotations.HttpRule)
+	method, path := ruled(rule)
+	if path == "" {
+		method, path = http.MethodGet, byHand[m.Name()]
+	}
+	if path == "" {
+		t.Fatalf("%s has no REST", m.FullName())
+	}
+	msg, rest := req.ProtoReflect(), proto.Clone(req).ProtoReflect()
+	path = variable.ReplaceAllStringFunc(path, func(name string) string {
+		fd := msg.Descriptor().Fields().ByName(protoreflect.Name(strings.Trim(name, "{}")))
+		rest.Clear(fd)
+		return msg.Get(fd).String()
+	})
+	var body []byte
+	if rule.GetBody() != "" {
+		var err error
+		if body, err = (protojson.MarshalOptions{UseProtoNames: true}).Marshal(rest.Interface()); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		path += "?" + query(rest)
+	}
+	return s.get(ctx, t, token, method, path, body)
+}
+
+func ruled(rule *annotations.HttpRule) (method, path string) {
+	switch p := rule.GetPattern().(type) {
+	case *annotations.HttpRule_Get:
+		return http.MethodGet, p.Get
+	case *annotations.HttpRule_Post:
+		return http.MethodPost, p.Post
+	case *annotations.HttpRule_Put:
+		return http.MethodPut, p.Put
+	case *annotations.HttpRule_Delete:
+		return http.MethodDelete, p.Delete
+	default:
+		return "", ""
+	}
+}
+
+// query writes the fields of a message that are plain as parameters.
+func query(msg protoreflect.Message) string {
+	var parts []string
+	msg.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case fd.IsList():
+			for i := range v.List().Len() {
+				parts = append(parts, string(fd.Name())+"="+v.List().Get(i).String())
+			}
+		case fd.Kind() == protoreflect.EnumKind:
+			parts = append(parts, fmt.Sprintf("%s=%d", fd.Name(), v.Enum()))
+		case fd.Kind() != protoreflect.MessageKind:
+			parts = append(parts, string(fd.Name())+"="+v.String())
+		}
+		return true
+	})
+	slices.Sort(parts)
+	return strings.Join(parts, "&")
+}
+
+var reasonIn = regexp.MustCompile(`"reason":"([A-Z_]+)","domain"`)
+
+// get makes a request and takes all of its answer; of a stream the snapshot.
+func (s *site) get(ctx context.Context, t *testing.T, token, method, path string, body []byte) answer {
+	t.Helper()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, s.base+path, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Accept-Language", "en")
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := s.http.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	resp.Header.Del("Date")
+	resp.Header.Del("Content-Length") // that of the name in it
+	var head bytes.Buffer
+	if err := resp.Header.Write(&head); err != nil {
+		t.Fatal(err)
+	}
+	stream := strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream")
+	var text []byte
+	for chunk := make([]byte, 4096); ; {
+		n, err := resp.Body.Read(chunk)
+		text = append(text, chunk[:n]...)
+		if stream && (bytes.Contains(text, []byte("snapshot-done")) || bytes.Contains(text, []byte("event: overview"))) {
+			break
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := answer{text: resp.Status + "\n" + head.String() + strings.ReplaceAll(string(text), ": ", ":")}
+	if resp.StatusCode >= http.StatusBadRequest {
+		found := reasonIn.FindSubmatch(text)
+		if found == nil {
+			t.Fatalf("%s %s: %s is no problem", method, path, out.text)
+		}
+		out.reason = string(found[1])
+	}
+	return out
+}
+
+func TestTheAuthorisationMatrix(t *testing.T) {
+	t.Parallel()
+	// Whoever files gets a site alone, as filing changes it; all others share one.
+	groups := map[string][]caller{}
+	for _, who := range callers() {
+		if who.id.HasRole(keys.RoleAccountant) {
+			groups[who.token] = []caller{who}
+		} else {
+			groups["others"] = append(groups["others"], who)
+		}
+	}
+	for name, group := range groups {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := openSite(t)
+			for _, who := range group {
+				before := s.traces(t, who)
+				for name, call := range map[string]way{"gRPC": overGRPC, "REST": overREST} {
+					cells := 0
+					for _, m := range methods() {
+						for _, kind := range kindsOf(m) {
+							cells += s.row(t, call, who, m, kind)
+						}
+					}
+					if least := 2 * len(methods()); cells < least {
+						t.Errorf("%d cells by %s, want at least %d", cells, name, least)
+					}
+				}
+				after := s.traces(t, who)
+				for what, was := range before {
+					if now := after[what]; now != was {
+						t.Errorf("%s was changed by %q, who may not see it: %s, then %s", what, who.token, was, now)
+					}
+				}
+			}
+		})
+	}
+}
+
+// row makes one method's calls about each target and judges them.
+func (s *site) row(t *testing.T, call way, who caller, m protoreflect.MethodDescriptor, kind string) (cells int) {
+	t.Helper()
+	answers := make(map[string]answer)
+	for what, x := range s.targets {
+		if x.receipt != "" && strings.Contains(string(m.Name()), "Draft") {
+			s.keepDraft(t, x) // as an earlier call may have filed or deleted it
+		}
+		// What names nothing is asked once, and shapes of returns have tests of their own.
+		if kind == "" && what != "own" || kind == byReturn && what == "malformed" {
+			continue
+		}
+		req := naming(t, m, kind, x)
+		if kind == byReturn && len(who.id.Taxpayers) == 0 {
+			if what != "own" {
+				continue // whose taxpayers are not limited may file for any
+			}
+			req, _ = requestAbout(t, m, x.filing)
+		}
+		got := call(t.Context(), t, s, who.token, m, req)
+		cells++
+		at := fmt.Sprintf("%s for %q by %s of %s", m.Name(), who.token, kind, what)
+		if refused := s.mustRefuse(who, m); refused != "" {
+			if got.reason != refused {
+				t.Errorf("%s: %q, want %s: %s", at, got.reason, refused, got.text)
+			}
+			continue
+		}
+		if strings.HasPrefix(got.reason, "KEY_") || got.reason == filing.ReasonPermissionDenied || got.reason == filing.ReasonInternal {
+			t.Errorf("%s: %s to who may call it: %s", at, got.reason, got.text)
+		}
+		answers[what] = got
+		s.noLeak(t, at, who, m, req, got)
+	}
+	if len(answers) > 1 {
+		s.alike(t, who, m, kind, answers)
+	}
+	return cells
+}
+
+// mustRefuse is why a caller may not call a method, whatever it is about.
+func (s *site) mustRefuse(who caller, m protoreflect.MethodDescriptor) string {
+	roles := allowedRoles(m)
+	switch {
+	case who.refused != "":
+		return who.refused
+	case !who.id.HasRole(roles...):
+		return filing.ReasonPermissionDenied
+	case len(who.id.Taxpayers) > 0 && slices.Contains(roles, keys.RoleOperator):
+		return filing.ReasonKeyLimited
+	default:
+		return ""
+	}
+}
+
+// noLeak finds what an answer tells of targets that the caller may not see, and did not name.
+// Operators look after the whole installation, and see whose work fails.
+func (s *site) noLeak(t *testing.T, at string, who caller, m protoreflect.MethodDescriptor, req proto.Message, got answer) {
+	t.Helper()
+	if m.Parent().Name() == "OperationsService" {
+		return
+	}
+	sent := written(t, req)
+	for what, x := range s.targets {
+		if who.sees(x) || x.tenant == "" {
+			continue
+		}
+		for _, secret := range x.secrets() {
+			if secret != "" && strings.Contains(got.text, secret) && !strings.Contains(sent, secret) {
+				t.Errorf("%s tells %s of %s: %s", at, secret, what, got.text)
+			}
+		}
+	}
+}
+
+// alike compares what is told of each target with what is told of a missing one.
+func (s *site) alike(t *testing.T, who caller, m protoreflect.MethodDescriptor, kind string, answers map[string]answer) {
+	t.Helper()
+	if m.Parent().Name() == "OperationsService" {
+		return
+	}
+	missing := answers["missing"].about(s.targets["missing"])
+	for what, got := range answers {
+		x := s.targets[what]
+		at := fmt.Sprintf("%s for %q by %s of %s", m.Name(), who.token, kind, what)
+		switch {
+		case what == "missing":
+		case what == "malformed":
+			if kind != byTaxpayer && got.reason != filing.ReasonIDInvalid && m.Name() != "ListFilings" {
+				t.Errorf("%s: %q, want %s: %s", at, got.reason, filing.ReasonIDInvalid, got.text)
+			}
+		case who.sees(x):
+			if got.about(x) == missing && kind != byReturn {
+				t.Errorf("%s is as if it were missing: %s", at, got.text)
+			}
+		case got.about(x) != missing:
+			t.Errorf("%s: %s\nof a missing one: %s", at, got.about(x), missing)
+		}
+	}
+}
+
+// traces are what is kept of the targets that a caller may not see.
+func (s *site) traces(t *testing.T, who caller) map[string]string {
+	t.Helper()
+	out := make(map[string]string)
+	for what, x := range s.targets {
+		if who.sees(x) || x.receipt == "" {
+			continue
+		}
+		records := 0
+		s.w.with(func() {
+			for _, topic := range []string{eventlog.TopicSubmitted, eventlog.TopicLedger} {
+				for _, r := range s.w.topics[topic][filing.ID(x.filing).Partition(partitions)] {
+					if string(r.Key) == x.filing {
+						records++
+					}
+				}
+			}
+		})
+		drafts, err := s.ListDrafts(x.owner(t.Context()), &springtidev1.ListDraftsRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := "no draft"
+		for _, d := range drafts.GetDrafts() {
+			if d.GetFilingId() == x.draft {
+				kept = "draft " + d.GetEtag()
+			}
+		}
+		out[what] = fmt.Sprintf("%d records, %s", records, kept)
+	}
+	return out
+}
