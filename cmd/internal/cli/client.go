@@ -11,7 +11,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 
 	springtidev1 "springtide/proto/springtide/v1"
 )
@@ -30,9 +29,13 @@ func (a *app) connect() (*client, error) {
 	if a.ui.Lang == Chinese {
 		language = "zh-CN"
 	}
+	secured, err := a.shared.tls.client()
+	if err != nil {
+		return nil, err
+	}
 	const largestAnswer = 64 << 20 // a page of filings with every violation
 	conn, err := grpc.NewClient(a.shared.grpc,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(secured),
 		grpc.WithPerRPCCredentials(caller{key: strings.TrimSpace(a.shared.key), language: language}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(largestAnswer)),
 		grpc.WithUserAgent("springtide-cli"),
@@ -69,8 +72,8 @@ func (c caller) GetRequestMetadata(context.Context, ...string) (map[string]strin
 	return m, nil
 }
 
-// RequireTransportSecurity implements credentials.PerRPCCredentials: the front
-// door listens on the loopback interface or behind a proxy that speaks TLS.
+// RequireTransportSecurity implements credentials.PerRPCCredentials: without --tls the
+// front door listens on the loopback interface or behind a proxy that speaks TLS.
 func (caller) RequireTransportSecurity() bool { return false }
 
 // defaultPatience is how long trying goes on without a single success.

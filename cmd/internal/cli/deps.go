@@ -8,6 +8,7 @@ import (
 	"springtide/autoscale/control"
 	"springtide/consumers/sweep"
 	"springtide/services/admission"
+	"springtide/services/certificates"
 	"springtide/services/keys"
 	"springtide/services/telemetry/trace"
 )
@@ -62,6 +63,8 @@ type Common struct {
 	Deadline time.Time
 	// Trace says whether and how much is traced.
 	Trace trace.Config
+	// TLS of the gRPC and HTTP ports; nil: plain text.
+	TLS *certificates.Files
 	// Logger writes to standard error at the level and in the format asked for. Never nil.
 	Logger *slog.Logger
 	// UI is where results and talk go.

@@ -35,6 +35,7 @@ type sharedFlags struct {
 	replication int
 	// deadline stands for the tax calendar's, as RFC 3339; empty: the calendar's.
 	deadline string
+	tls      tlsFlags
 }
 
 // register adds the flags that every command has.
@@ -89,6 +90,7 @@ func (s *sharedFlags) addPepper(f *pflag.FlagSet) {
 // addClient adds what a command that asks a front door needs.
 func (s *sharedFlags) addClient(f *pflag.FlagSet) {
 	f.StringVar(&s.grpc, "grpc", defaults.GRPC, "where the front door is, `HOST:PORT`")
+	s.addClientTLS(f)
 	f.StringVar(&s.key, "key", "", "API `key`; better in SPRINGTIDE_KEY, where other users of the machine cannot see it")
 }
 
@@ -244,6 +246,9 @@ func (s *sharedFlags) validate(flags *pflag.FlagSet) error {
 	if _, err := time.Parse(time.RFC3339, s.deadline); s.deadline != "" && err != nil {
 		return usagef("--deadline %q: want a time such as 2026-07-20T00:00:00+08:00", s.deadline)
 	}
+	if err := s.tls.validate(flags); err != nil {
+		return err
+	}
 	_, err := s.parseAuthorities()
 	return err
 }
@@ -281,6 +286,7 @@ func (a *app) common(name string) Common {
 		Kafka: s.kafka, Redis: s.redis, Authorities: authorities,
 		Replication: s.replication, GRPC: s.grpc, HTTP: s.http, Admin: s.admin, Data: s.data, Pepper: s.pepper, Deadline: deadline,
 		Trace: a.trace, Logger: a.logger().With("command", name), UI: a.ui,
+		TLS: s.tls.server(),
 	}
 }
 

@@ -42,6 +42,7 @@ type development struct {
 	*core
 	faces
 	token, keyFile, broker string
+	secure                 bool // the ports speak TLS
 	sim                    *sim.Server
 }
 
@@ -74,7 +75,7 @@ func startDev(ctx context.Context, s *stack, o cli.DevOptions) (*development, er
 	if err != nil {
 		return nil, err
 	}
-	d := &development{core: c, sim: simulated, broker: strings.Join(o.Kafka, ","), keyFile: filepath.Join(o.Data, "dev.key")}
+	d := &development{core: c, sim: simulated, secure: o.TLS != nil, broker: strings.Join(o.Kafka, ","), keyFile: filepath.Join(o.Data, "dev.key")}
 	if d.token, err = readyKey(ctx, store, d.keyFile); err != nil {
 		return nil, err
 	}
@@ -164,5 +165,9 @@ func (d *development) login() string {
 	if d.http == "" {
 		return ""
 	}
-	return "http://" + d.http + d.gateway.LoginPath(d.token)
+	scheme := "http://"
+	if d.secure {
+		scheme = "https://"
+	}
+	return scheme + d.http + d.gateway.LoginPath(d.token)
 }

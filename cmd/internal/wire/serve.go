@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -9,9 +10,12 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/grpc/credentials"
+
 	"springtide/cmd/internal/cli"
 	"springtide/services/admission"
 	"springtide/services/board"
+	"springtide/services/certificates"
 	"springtide/services/drafts"
 	"springtide/services/frontdoor"
 	"springtide/services/gateway"
@@ -149,6 +153,23 @@ type faces struct {
 	gateway *gateway.Server
 }
 
+// security is the TLS of both ports; its zero value is plain text.
+type security struct {
+	grpc credentials.TransportCredentials
+	http *tls.Config
+}
+
+func securePorts(o cli.Common) (security, error) {
+	if o.TLS == nil {
+		return security{}, nil
+	}
+	server, err := certificates.NewServer(*o.TLS, o.Logger)
+	if err != nil {
+		return security{}, err
+	}
+	return security{grpc: credentials.NewTLS(server.Config("h2")), http: server.Config("h2", "http/1.1")}, nil
+}
+
 // serve starts the front door, and its HTTP face where one is wanted.
 func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, o doorOptions) (faces, error) {
 	gate, err := admission.New(o.limits, admission.Deps{Lag: c.events, Logger: c.log, Metrics: c.registry})
@@ -168,11 +189,15 @@ func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, o doorOpt
 	if err != nil {
 		return faces{}, err
 	}
+	ports, err := securePorts(o.Common)
+	if err != nil {
+		return faces{}, err
+	}
 	listener, err := net.Listen("tcp", o.GRPC)
 	if err != nil {
 		return faces{}, fmt.Errorf("gRPC port: %w", err)
 	}
-	door, err := frontdoor.New(frontdoor.Config{Partitions: c.events.Partitions(), Reflection: o.reflection}, frontdoor.Deps{
+	door, err := frontdoor.New(frontdoor.Config{Partitions: c.events.Partitions(), Reflection: o.reflection, Credentials: ports.grpc}, frontdoor.Deps{
 		Listener: listener, Keys: store, Log: c.events, Records: frontdoor.RecordsOf(c.events),
 		Rows: c.view, Lists: c.view, Attention: c.view, Memory: c.view, Changes: frontdoor.ChangesOf(c.view), Admission: gate,
 		Rules: c.forms, Forms: c.forms, Drafts: office, Monitor: monitor, Acts: c.acts, Logger: c.log, Metrics: c.registry, Tracer: c.tracer,
@@ -188,7 +213,7 @@ func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, o doorOpt
 	s.run(ctx, "front door", door.Run)
 	at := faces{grpc: listener.Addr().String()}
 	if o.HTTP != "" {
-		if at.gateway, at.http, err = c.serveHTTP(ctx, s, store, door, o.Common); err != nil {
+		if at.gateway, at.http, err = c.serveHTTP(ctx, s, store, door, o.Common, ports.http); err != nil {
 			return at, err
 		}
 	}
@@ -198,7 +223,7 @@ func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, o doorOpt
 
 // serveHTTP starts the HTTP face of a door.
 func (c *core) serveHTTP(
-	ctx context.Context, s *stack, store *keys.Store, door *frontdoor.Server, o cli.Common,
+	ctx context.Context, s *stack, store *keys.Store, door *frontdoor.Server, o cli.Common, secure *tls.Config,
 ) (*gateway.Server, string, error) {
 	secret, err := pepperOf(o)
 	if err != nil {
@@ -212,7 +237,7 @@ func (c *core) serveHTTP(
 	if err != nil {
 		return nil, "", fmt.Errorf("HTTP port: %w; choose another with --http, or --http \"\" for none", err)
 	}
-	face, err := gateway.New(gateway.Config{}, gateway.Deps{
+	face, err := gateway.New(gateway.Config{TLS: secure}, gateway.Deps{
 		Listener: listener, Door: door.InProcess(), Keys: store, Secret: secret, Pages: pages, Logger: c.log,
 	})
 	if err != nil {
