@@ -27,9 +27,11 @@ test: ## All tests with the race detector, on real Kafka and Redis where they ca
 	@test -n "$(RACE)" || echo "*** NO C COMPILER: TESTING WITHOUT THE RACE DETECTOR" >&2
 	.ci/with-services go test $(RACE) -timeout 20m ./...
 
-.PHONY: test-short
+.PHONY: test-short e2e
 test-short: ## The quick tests, embedded servers only
 	go test -short ./...
+e2e: ## The board in a headless Chromium, which it installs where it can; pictures in .screenshots
+	.ci/browser
 
 .PHONY: bench chaos
 bench: ## One table: acknowledgements, filings/s, processor time, on embedded and real servers
@@ -38,11 +40,9 @@ chaos: build ## Kill everything while clients file (CHAOS='--duration 10m --seed
 	@test -e .services/kafka/libs/stamp || { .ci/services up; .ci/services down; }
 	bin/springtide chaos $(CHAOS)
 
-.PHONY: fuzz
+.PHONY: fuzz tools
 fuzz: ## Every fuzz target for FUZZTIME (20s) each
 	.ci/fuzz
-
-.PHONY: tools
 tools: ## Build the linters and generators into bin/tools (minutes, the first time)
 	go build $(TOOLMOD) -o $(TOOLS)/ tool
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,8 +47,24 @@ func browser(tb testing.TB, lang string) *tab {
 		stop()
 	})
 	t := &tab{tb, ctx}
-	if err := chromedp.Listen(ctx, t.heard); err != nil {
-		tb.Fatal(err)
+	t.prepare(lang)
+	return t
+}
+
+// another opens one more tab of the same browser, signed in as the first.
+func (t *tab) another(lang string) *tab {
+	t.tb.Helper()
+	ctx, shut := chromedp.NewContext(t.ctx)
+	t.tb.Cleanup(shut)
+	other := &tab{t.tb, ctx}
+	other.prepare(lang)
+	return other
+}
+
+func (t *tab) prepare(lang string) {
+	t.tb.Helper()
+	if err := chromedp.Listen(t.ctx, t.heard); err != nil {
+		t.tb.Fatal(err)
 	}
 	call(t, log.Enable, cdp.Empty{})
 	call(t, network.Enable, network.EnableParams{})
@@ -55,7 +72,6 @@ func browser(tb testing.TB, lang string) *tab {
 	call(t, emulation.SetLocaleOverride, emulation.SetLocaleOverrideParams{Locale: lang})
 	call(t, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Asia/Shanghai"})
 	t.do(chromedp.EmulateViewport(1440, 900))
-	return t
 }
 
 // heard makes an exception in the page, and a refusal by its policy, a failure of the test.
@@ -136,10 +152,16 @@ func (t *tab) until(expression string, args ...any) {
 		select {
 		case <-end:
 			t.shot("failed")
-			t.tb.Fatalf("never came true: %s\nthe page says:\n%s", script(expression, args), eval[string](t, "document.body.innerText.slice(0, 2000)"))
+			t.tb.Fatalf("never came true: %s\nthe page says:\n%s", script(expression, args), t.text())
 		case <-time.After(30 * time.Millisecond): // as a person looks again
 		}
 	}
+}
+
+// text is what can be read, of the dialog if one is open.
+func (t *tab) text() string {
+	t.tb.Helper()
+	return eval[string](t, "([...document.querySelectorAll('dialog')].at(-1) ?? document.body).innerText.slice(0, 3000)")
 }
 
 // visible waits for an element.
@@ -148,11 +170,33 @@ func (t *tab) visible(selector string) {
 	t.until("document.querySelector(%s)?.getClientRects().length", selector)
 }
 
-// click presses an element as a person does, with the mouse.
+// click presses an element as a person does, with the mouse, once it can be pressed,
+// has come to rest and nothing lies over it.
 func (t *tab) click(selector string) {
 	t.tb.Helper()
-	t.until("document.querySelector(%s) && !document.querySelector(%s).disabled", selector, selector)
-	t.do(chromedp.ScrollIntoView(chromedp.CSS(selector)), chromedp.Click(chromedp.CSS(selector)))
+	end := time.After(patience)
+	var before []float64
+	for {
+		at := eval[[]float64](t, `(() => {
+			const el = document.querySelector(%s);
+			if (!el || el.disabled) return [];
+			el.scrollIntoView({block: "nearest"});
+			const r = el.getBoundingClientRect();
+			const [x, y] = [r.left + r.width / 2, r.top + r.height / 2];
+			return el.contains(document.elementFromPoint(x, y)) ? [x, y] : [];
+		})()`, selector)
+		if len(at) == 2 && slices.Equal(at, before) {
+			t.do(chromedp.MouseClickXY(at[0], at[1]))
+			return
+		}
+		before = at
+		select {
+		case <-end:
+			t.shot("failed")
+			t.tb.Fatalf("cannot be pressed: %s\nthe page says:\n%s", selector, t.text())
+		case <-time.After(50 * time.Millisecond): // as a person tries again
+		}
+	}
 }
 
 // press types keys into whatever has the focus.

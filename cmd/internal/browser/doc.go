@@ -1,4 +1,5 @@
-// Package browser tests the accountant's board as a person uses it, in a headless
-// Chromium. Its tests have the build tag "browser" and want the sign-in link of a
-// running server in SPRINGTIDE_BOARD. It refuses to stand in for a server.
+// Package browser tests the pages of the board as a person uses them, in a headless
+// Chromium, against a `springtide dev` that each test starts. Its tests have the
+// build tag "browser" and leave one picture per view in .screenshots. It refuses to
+// stand in for a server.
 package browser

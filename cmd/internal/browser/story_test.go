@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/chromedp/chromedp"
+
 	"springtide/services/forms/sample"
 	"springtide/services/returns"
 )
@@ -36,15 +38,12 @@ func (t *tab) count(group string, want int) {
 	t.until("document.querySelector('.group-' + %s + ' .group-count').textContent === String(%s)", group, want)
 }
 
-// TestStory goes from the import of 300 clients to the receipts, on an installation without filings.
+// TestStory goes from the import of 300 clients to the receipts.
 func TestStory(t *testing.T) {
-	address := os.Getenv("SPRINGTIDE_BOARD")
-	if address == "" {
-		t.Fatal("SPRINGTIDE_BOARD is not set: give it the sign-in link that `springtide dev` prints")
-	}
+	in := install(t, "--sim-latency", "100ms~300ms", "--sim-quota", "150/s") // slow enough to be watched
 	file, blocked, refused := firmFile(t, 300)
 	p := browser(t, "zh-CN")
-	p.open(address)
+	p.open(in.login)
 	p.visible(".empty h2")
 	p.shot("01-empty")
 	p.accessible("empty")
@@ -87,6 +86,63 @@ func TestStory(t *testing.T) {
 	p.count("yours", refused+blocked-1)
 	p.shot("07-done")
 	p.lookAround()
+	p.afterwards(in)
+}
+
+// afterwards is what comes after the day of filing: a rejected return corrected
+// and filed again, an accepted one amended, one cancelled in time, the lists taken home.
+func (t *tab) afterwards(in *installation) {
+	t.tb.Helper()
+	t.do(chromedp.EmulateViewport(1440, 900))
+	t.open("http://" + in.http + "/?period=2026-06&show=yours")
+	t.until("document.querySelector('.client .chip')?.textContent === '申报失败'")
+	t.click(".client-open")
+	t.visible(".editor #tax-name")
+	t.write("#tax-name", "已恢复登记有限公司")
+	t.click(".acts.sticky .primary")
+	t.until("document.querySelector('dialog .chip').textContent === '申报成功'")
+	t.until("document.querySelector('dialog h2').textContent.includes('已恢复登记有限公司')")
+	t.shot("15-filed-again")
+	t.leave()
+
+	t.click(".group-done")
+	t.until("document.querySelector('.client .chip').textContent === '申报成功'")
+	t.click(".client-open")
+	t.click("dialog .acts .btn:nth-child(2)") // amend
+	t.visible("dialog .editor .field input.num")
+	t.shot("16-amend")
+	t.accessible("amend")
+
+	// An operator holds the authorities back, so there is time to think again.
+	in.call("POST", "/v1/operations/authorities/cn:pause", `{"reason":"browser test"}`)
+	t.click("dialog .acts.sticky .primary")
+	t.until("['待提交', '税局繁忙'].includes(document.querySelector('dialog .chip').textContent)")
+	t.click("dialog .acts:not(.sticky) .btn")
+	t.shot("17-cancel")
+	t.click("dialog .acts:not(.sticky) .btn.danger")
+	t.until("document.querySelector('dialog .chip').textContent === '已撤销'")
+	t.shot("18-cancelled")
+	in.call("POST", "/v1/operations/authorities/cn:resume", `{"reason":"browser test"}`)
+	t.leave()
+
+	t.click(".group-all")
+	t.click(".actions .menu summary")
+	t.visible(".actions .menu a")
+	t.shot("19-export")
+	for _, name := range []string{"filings.xlsx", "filings.csv", "drafts.xlsx", "drafts.csv"} {
+		size := eval[int](t, `fetch([...document.querySelectorAll(".actions .menu a")].find((a) => a.href.includes(%s)).href).then((r) => r.ok ? r.blob() : new Blob()).then((b) => b.size)`, name)
+		if size < 1000 {
+			t.tb.Errorf("%s has %d bytes", name, size)
+		}
+	}
+	t.press("\x1b")
+}
+
+// leave closes what is open.
+func (t *tab) leave() {
+	t.tb.Helper()
+	t.press("\x1b")
+	t.until("!document.querySelector('dialog')")
 }
 
 // lookAround opens a refused and an accepted filing, in English, in the dark and on a phone.

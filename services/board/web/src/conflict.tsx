@@ -57,7 +57,7 @@ export function Conflict({ mine, theirs, onTake, onSave, onBack }: Props) {
           <tbody>
             {keys.map((key) => (
               <tr key={key}>
-                <th scope="row"><code>{key}</code></th>
+                <th scope="row">{key === "taxpayer.id" ? t("drawer.taxpayer") : key === "taxpayer.name" ? t("edit.name") : <code>{key}</code>}</th>
                 {[false, true].map((isTheirs) => (
                   <td key={String(isTheirs)}>
                     <label class="pick">

@@ -10,6 +10,7 @@ import { filter, month, open, tell, wordsOf } from "./store";
 import type { ImportAnswer, ImportRow } from "./types";
 import { Dialog, Failure, Note } from "./ui";
 
+const largest = 32 << 20; // what the server takes, in bytes
 const most = 100; // rows to correct that are listed; the board lists them all once they are kept
 
 export function ImportDialog({ onClose }: { onClose: () => void }) {
@@ -25,6 +26,10 @@ export function ImportDialog({ onClose }: { onClose: () => void }) {
     setFile(f);
     setAnswer(null);
     setFailure("");
+    if (f.size > largest) {
+      setFailure(t("import.large"));
+      return;
+    }
     setBusy(true);
     try {
       setAnswer(await api.importFile(f, false));

@@ -186,7 +186,7 @@ export function wordsOf(e: unknown): string {
   if (!(e instanceof Problem)) return e instanceof Error ? e.message : String(e);
   if (e.status === 401) session.value = null;
   if (e.reason === "NETWORK") return t("error.network");
-  const fields = e.fields.map((f) => f.description).filter(Boolean).join(" ");
+  const fields = e.fields.map((f) => f.description).filter((d) => d && d !== e.detail).join(" ");
   return [e.detail || e.title, fields].filter(Boolean).join(" ") || t("error.server", { status: e.status });
 }
 
@@ -200,6 +200,8 @@ export function tell(text: string): void {
 // ---- a period ----
 
 let stream: EventSource | null = null;
+let connection = 0; // the newest attempt wins
+let giveBack: (() => void) | undefined; // the place of the stream
 let pollTimer = 0;
 let loads = 0; // the newest load wins
 
@@ -225,7 +227,7 @@ export async function open(to: string): Promise<void> {
     list.forEach(putFiling);
     flush();
     loading.value = false;
-    connect();
+    void connect();
   } catch (e) {
     if (load !== loads) return;
     batch(() => {
@@ -249,11 +251,22 @@ export async function reloadDrafts(load = loads): Promise<void> {
   }
 }
 
-// connect holds one stream while the tab can be seen: a browser allows few
-// connections to one server, and eight tabs left open must not use them up.
-function connect(): void {
+// connect holds one stream while the tab can be seen and there is a place for it;
+// without one the tab looks for itself every few seconds.
+async function connect(): Promise<void> {
   close();
   if (document.hidden || !month.peek()) return;
+  const mine = connection;
+  const leave = await place();
+  if (mine !== connection) {
+    leave?.();
+    return;
+  }
+  if (!leave) {
+    pollSoon();
+    return;
+  }
+  giveBack = leave;
   const es = new EventSource(`/v1/events?period_end_month=${encodeURIComponent(month.peek())}`);
   stream = es;
   es.addEventListener("open", () => (live.value = "on"));
@@ -266,32 +279,58 @@ function connect(): void {
       live.value = "lost";
       return;
     }
-    stream = null; // refused for good: look why, and refresh by hand meanwhile
-    live.value = "poll";
-    pollTimer = window.setTimeout(poll, 5000);
+    close(); // refused for good: look why, and refresh by hand meanwhile
+    pollSoon();
   });
+}
+
+function pollSoon(): void {
+  live.value = "poll";
+  pollTimer = window.setTimeout(poll, 5000);
+}
+
+// A browser has six connections to one server for all of its tabs together, so the
+// tabs share few places for streams. Locks are there on secure pages only.
+const places = 3;
+async function place(): Promise<(() => void) | undefined> {
+  if (!navigator.locks) return () => undefined;
+  for (let i = 0; i < places; i++) {
+    const leave = await new Promise<(() => void) | undefined>((tell) => {
+      navigator.locks.request(`stream-${i}`, { ifAvailable: true }, (lock) => {
+        if (!lock) return tell(undefined);
+        return new Promise<void>((leave) => tell(leave));
+      }).catch(() => tell(undefined));
+    });
+    if (leave) return leave;
+  }
+  return undefined;
 }
 
 async function poll(): Promise<void> {
   try {
     (await api.filings(month.peek())).forEach(putFiling);
-    if (live.peek() === "poll" && !document.hidden && session.peek()) connect();
+    if (!document.hidden && session.peek()) await connect();
   } catch (e) {
     wordsOf(e);
-    if (session.peek()) pollTimer = window.setTimeout(poll, 5000);
+    if (!session.peek()) return;
+    pollSoon();
+    if (e instanceof Problem && (e.status === 0 || e.status >= 500)) live.value = "lost";
   }
 }
 
 export function close(): void {
+  connection++;
   stream?.close();
   stream = null;
+  giveBack?.();
+  giveBack = undefined;
   clearTimeout(pollTimer);
 }
 
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) close();
   else if (session.peek() && month.peek() && !loading.peek()) {
-    connect();
+    void connect();
     reloadDrafts().catch(() => undefined);
   }
 });

@@ -93,7 +93,7 @@ export const texts = {
   "empty.filter.clear": pair("清除筛选", "Clear the filter"),
 
   "live.lost": pair("实时更新已中断，正在重新连接…", "Live updates are interrupted; reconnecting…"),
-  "live.poll": pair("实时更新不可用，每 5 秒刷新一次。", "Live updates are not available; refreshing every 5 seconds."),
+  "live.poll": pair("此页面每 5 秒刷新一次（打开的页面较多，或实时更新不可用）。", "This page refreshes every 5 seconds: many are open, or live updates are not available."),
 
   "state.DRAFT_READY": pair("待申报", "Ready"),
   "state.DRAFT_BLOCKED": pair("待更正", "To correct"),
@@ -205,6 +205,7 @@ export const texts = {
   "import.save": pair("保存 {count} 行到工作台", "Put {count} rows on the board"),
   "import.saved": pair("已导入 {count} 行；需要更正的可以直接在列表中修改", "{count} rows imported; what needs correcting can be edited in the list"),
   "import.unreadable": pair("有 {count} 行无法识别，不会保存", "{count} rows cannot be read and will not be kept"),
+  "import.large": pair("文件超过 32 MB，请拆分成几个文件", "The file is larger than 32 MB; split it into several"),
   "import.other": pair("换一个文件", "Another file"),
 
   "missing.title": pair("漏报检查", "Missing filings"),
