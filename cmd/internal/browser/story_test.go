@@ -15,7 +15,7 @@ import (
 )
 
 // firmFile writes the returns of a sample firm and says how many break a rule, and how many are refused.
-func firmFile(t *testing.T, clients int) (file string, blocked, refused int) {
+func firmFile(t testing.TB, clients int) (file string, blocked, refused int) {
 	t.Helper()
 	firm, err := sample.New(sample.Config{Seed: 20260715, Clients: clients, MistakesPerThousand: 40, DeregisteredPerThousand: 10})
 	if err != nil {
