@@ -1,7 +1,7 @@
-// Package board serves the accountant's board: the pages that are built from
-// web/ by .ci/board, committed in dist/ and part of the binary. It owns how they
-// are cached, compressed and shut in. It refuses to know any data: the pages ask
-// the HTTP face of the front door for it, with the session of whoever signed in.
+// Package board serves the accountant's and the operators' board: the pages that
+// are built from web/ by .ci/board, committed in dist/ and part of the binary. It owns
+// how they are cached, compressed and shut in. It refuses to know any data: the pages
+// ask the HTTP face of the front door for it, with the session of whoever signed in.
 package board
 
 import (
@@ -15,6 +15,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,10 +33,19 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 // plain are files that have an address of their own, without a digest.
 const plain = "licences.txt"
 
-// Board answers for "/", "/login" and "/assets/". It is safe for concurrent use.
+// Board answers for "/", "/login", "/ops" and "/assets/". It is safe for concurrent use.
 type Board struct {
-	zh, en *file
+	pages  map[string]page // by path
 	assets map[string]*file
+}
+
+// A page is announced in one of two languages.
+type page struct{ zh, en *file }
+
+// documents are the pages by their file. The operators' has a bundle of its own, so that
+// neither costs who opens the other.
+func documents() map[string][]string {
+	return map[string][]string{"index.html": {"/", "/login"}, "ops.html": {"/ops"}}
 }
 
 // A file is one answer, ready to be sent.
@@ -46,7 +56,7 @@ type file struct {
 
 // New prepares every answer.
 func New() (*Board, error) {
-	b := &Board{assets: map[string]*file{}}
+	b := &Board{pages: map[string]page{}, assets: map[string]*file{}}
 	entries, err := fs.ReadDir(dist, "dist")
 	if err != nil {
 		return nil, fmt.Errorf("board: %w", err)
@@ -57,7 +67,7 @@ func New() (*Board, error) {
 		if err != nil {
 			return nil, fmt.Errorf("board: %w", err)
 		}
-		if e.Name() == "index.html" {
+		if path.Ext(e.Name()) == ".html" {
 			continue
 		}
 		f, err := newFile(raw, mime.TypeByExtension(path.Ext(e.Name())), "public, max-age=31536000, immutable")
@@ -71,17 +81,31 @@ func New() (*Board, error) {
 		b.assets[address] = f
 		addresses = append(addresses, "{{"+e.Name()+"}}", address)
 	}
-	index, err := fs.ReadFile(dist, "dist/index.html")
-	if err != nil {
-		return nil, fmt.Errorf("board: %w", err)
-	}
-	for lang, into := range map[string]**file{"zh-CN": &b.zh, "en": &b.en} {
-		page := strings.NewReplacer(append(addresses, "{{lang}}", lang)...).Replace(string(index))
-		if *into, err = newFile([]byte(page), "text/html; charset=utf-8", "no-cache"); err != nil {
+	for name, paths := range documents() {
+		p, err := newPage(name, addresses)
+		if err != nil {
 			return nil, err
+		}
+		for _, at := range paths {
+			b.pages[at] = p
 		}
 	}
 	return b, nil
+}
+
+// newPage puts the addresses of its parts into a document, once for each language.
+func newPage(name string, addresses []string) (p page, err error) {
+	document, err := fs.ReadFile(dist, "dist/"+name)
+	if err != nil {
+		return p, fmt.Errorf("board: %w", err)
+	}
+	for lang, into := range map[string]**file{"zh-CN": &p.zh, "en": &p.en} {
+		text := strings.NewReplacer(append(slices.Clone(addresses), "{{lang}}", lang)...).Replace(string(document))
+		if *into, err = newFile([]byte(text), "text/html; charset=utf-8", "no-cache"); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
 }
 
 func newFile(raw []byte, kind, cache string) (*file, error) {
@@ -114,8 +138,8 @@ func (b *Board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f := b.assets[r.URL.Path]
-	if r.URL.Path == "/" || r.URL.Path == "/login" {
-		f = b.page(r.Header.Get("Accept-Language"))
+	if p, ok := b.pages[r.URL.Path]; ok {
+		f = p.in(r.Header.Get("Accept-Language"))
 		w.Header().Add("Vary", "Accept-Language")
 	}
 	if f == nil {
@@ -125,17 +149,17 @@ func (b *Board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.serve(w, r)
 }
 
-// page picks the language in which the page is announced; it can be changed there.
-func (b *Board) page(accept string) *file {
+// in picks the language in which the page is announced; it can be changed there.
+func (p page) in(accept string) *file {
 	wanted, _, err := language.ParseAcceptLanguage(accept)
 	if err != nil {
-		return b.en
+		return p.en
 	}
 	_, at, _ := language.NewMatcher([]language.Tag{language.English, language.Chinese}).Match(wanted...)
 	if at == 1 {
-		return b.zh
+		return p.zh
 	}
-	return b.en
+	return p.en
 }
 
 func (f *file) serve(w http.ResponseWriter, r *http.Request) {

@@ -108,7 +108,7 @@ type Deps struct {
 	Keys Authenticator
 	// Secret seals sessions; every gateway of an installation has the same. At least 32 bytes.
 	Secret []byte
-	// Mounts and Pages are served beside the API; Pages answer for "/", "/login" and "/assets/", without a key. May be empty.
+	// Mounts and Pages are served beside the API; Pages answer for "/", "/login", "/ops" and "/assets/", without a key. May be empty.
 	Mounts []Mount
 	Pages  http.Handler
 	// Logger; nil is silent.

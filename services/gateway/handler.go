@@ -45,6 +45,7 @@ func (s *Server) handler() (http.Handler, error) {
 		mux.Handle(m.Pattern, s.mounted(m))
 	}
 	mux.Handle("GET /{$}", s.pages)
+	mux.Handle("GET /ops", s.pages)
 	mux.Handle("GET /assets/", s.pages)
 	mux.HandleFunc("/", s.nothing)
 	zip, err := gzhttp.NewWrapper(gzhttp.MinSize(worthZipping), gzhttp.ContentTypes([]string{"application/json"}))

@@ -106,8 +106,11 @@ func (s *sessions) redeem(code string) (token string, ok bool) {
 	return token, ok
 }
 
-// LoginPath gives a path that signs whoever opens it in, once, as the token's owner.
-func (s *Server) LoginPath(token string) string { return "/login?code=" + s.sessions.offer(token) }
+// LoginPath gives a path that signs whoever opens it in, once, as the token's owner. The page is
+// "/login", which leads to "/", or one of the pages, which uses the code up by itself.
+func (s *Server) LoginPath(page, token string) string {
+	return page + "?code=" + s.sessions.offer(token)
+}
 
 // sessionOf is the token of a request's cookie; empty: it has none.
 func (s *Server) sessionOf(r *http.Request) (token string, ends time.Time, err error) {

@@ -38,8 +38,8 @@ func Demo(ctx context.Context, o cli.DemoOptions) error {
 		err = d.fileSample(ctx, o)
 	}
 	if err == nil && o.Stay {
-		if link := d.login(); link != "" {
-			_, _ = fmt.Fprintf(o.UI.Err, "\nthe board, already signed in: %s", link)
+		if link := d.login("/login"); link != "" {
+			_, _ = fmt.Fprintf(o.UI.Err, "\nthe board, already signed in: %s\nthe operators' board: %s", link, d.login("/ops"))
 		}
 		_, _ = fmt.Fprintf(o.UI.Err, "\neverything stays up until Ctrl-C: SPRINGTIDE_KEY=$(cat %s) springtide --grpc %s list\n", d.keyFile, d.grpc)
 		err = s.wait(ctx)

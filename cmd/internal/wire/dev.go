@@ -152,16 +152,16 @@ func readyKey(ctx context.Context, store *keys.Store, file string) (string, erro
 
 // announce prints the one line that says it is ready.
 func (d *development) announce(o cli.DevOptions) error {
-	board := ""
-	if link := d.login(); link != "" {
-		board = link + ", "
+	boards := ""
+	if d.http != "" {
+		boards = d.login("/login") + ", operators " + d.login("/ops") + ", "
 	}
-	_, err := fmt.Fprintf(o.UI.Err, "springtide is ready: %sgrpc %s, key in %s, authority %s, kafka %s\n", board, d.grpc, d.keyFile, d.sim.URL(), d.broker)
+	_, err := fmt.Fprintf(o.UI.Err, "springtide is ready: %sgrpc %s, key in %s, authority %s, kafka %s\n", boards, d.grpc, d.keyFile, d.sim.URL(), d.broker)
 	return err
 }
 
-// login is the web address with a sign-in that works once; empty where HTTP is not served.
-func (d *development) login() string {
+// login is the web address of a page with a sign-in that works once; empty where HTTP is not served.
+func (d *development) login(page string) string {
 	if d.http == "" {
 		return ""
 	}
@@ -169,5 +169,5 @@ func (d *development) login() string {
 	if d.secure {
 		scheme = "https://"
 	}
-	return scheme + d.http + d.gateway.LoginPath(d.token)
+	return scheme + d.http + d.gateway.LoginPath(page, d.token)
 }

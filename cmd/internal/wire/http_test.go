@@ -272,7 +272,7 @@ func TestASessionStandsForItsKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.client.Jar, c.key = jar, ""
-	path := s.gateway.LoginPath(s.token)
+	path := s.gateway.LoginPath("/login", s.token)
 	if resp, _ := c.call("GET", path, ""); resp.StatusCode != http.StatusOK || len(jar.Cookies(resp.Request.URL)) != 1 {
 		t.Fatalf("sign-in link: %d", resp.StatusCode)
 	}
@@ -293,6 +293,31 @@ func TestASessionStandsForItsKey(t *testing.T) {
 	}
 	resp, text = c.call("GET", "/v1/filings", "", "Cookie", "springtide_session=forged")
 	refused(t, resp, text, 401, "KEY_MISSING")
+}
+
+func TestTheOperatorsLinkOpensTheirBoardAndSignsInOnce(t *testing.T) {
+	s, c := startHTTPSite(t)
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.client.Jar, c.key = jar, ""
+	path := s.gateway.LoginPath("/ops", s.token)
+	resp, text := c.call("GET", path, "")
+	if resp.StatusCode != http.StatusOK || resp.Request.URL.Path != "/ops" || !bytes.Contains(text, []byte("/assets/ops.")) {
+		t.Fatalf("the page: %d %s", resp.StatusCode, text)
+	}
+	resp, text = c.call("GET", "/v1/operations/overview", "")
+	refused(t, resp, text, 401, "KEY_MISSING")
+	_, code, _ := strings.Cut(path, "code=")
+	if resp, text = c.call("POST", "/v1/session", `{"code":"`+code+`"}`); resp.StatusCode != http.StatusCreated || !bytes.Contains(text, []byte(`"operator"`)) {
+		t.Fatalf("the page signs in: %d %s", resp.StatusCode, text)
+	}
+	if resp, text = c.patient("GET", "/v1/operations/overview", ""); resp.StatusCode != http.StatusOK {
+		t.Errorf("with the session: %d %s", resp.StatusCode, text)
+	}
+	resp, text = c.call("POST", "/v1/session", `{"code":"`+code+`"}`)
+	refused(t, resp, text, 401, "CODE_INVALID")
 }
 
 // importAnswer is what an import says.

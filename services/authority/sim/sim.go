@@ -10,6 +10,8 @@
 //	GET  /book     what was filed and refused, one JSON object a line, in filing order
 //	GET  /faults   the fault script with counters
 //	PUT  /faults   replaces it, YAML or JSON
+//	GET  /quota    {"per_second": N}, what each authority bears; 0: any number
+//	PUT  /quota    changes it
 //	GET  /healthz  200 while it serves
 //
 // A bureau's class says what it does with a repetition: A answers again for a
@@ -97,9 +99,10 @@ func (c Config) validate() error {
 	if c.Dir == "" {
 		errs = append(errs, errors.New("a data directory is needed"))
 	}
-	if c.Quota < 0 || c.Quota > 1e6 || c.Lag < 0 || c.Window < 0 {
-		errs = append(errs, errors.New("quota, lag and window must not be negative, and the quota at most a million a second"))
+	if c.Lag < 0 || c.Window < 0 {
+		errs = append(errs, errors.New("lag and window must not be negative"))
 	}
+	errs = append(errs, validQuota(c.Quota))
 	return errors.Join(append(errs, c.Latency.validate())...)
 }
 
@@ -116,6 +119,7 @@ type Server struct {
 	stopOnce sync.Once
 
 	mu     sync.Mutex
+	quota  float64
 	quotas map[string]*authority.Bucket
 }
 
@@ -135,7 +139,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, book: b, dice: newDice(cfg.Seed), agenda: newAgenda(), listener: listener,
-		stopping: make(chan struct{}), quotas: map[string]*authority.Bucket{},
+		stopping: make(chan struct{}), quota: cfg.Quota, quotas: map[string]*authority.Bucket{},
 	}
 	s.dice.use(cfg.Faults)
 	s.http = &http.Server{
@@ -158,6 +162,8 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /book", s.getBook)
 	mux.HandleFunc("GET /faults", s.getFaults)
 	mux.HandleFunc("PUT /faults", s.putFaults)
+	mux.HandleFunc("GET /quota", s.getQuota)
+	mux.HandleFunc("PUT /quota", s.putQuota)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "serving"})
 	})
@@ -267,30 +273,6 @@ func (s *Server) classOf(code string) filing.Class {
 		}
 		name = name[:i]
 	}
-}
-
-// maxAuthorities bounds how many quotas are kept apart.
-const maxAuthorities = 256
-
-// overQuota takes a token of an authority, or tells how long until there is one.
-func (s *Server) overQuota(r *http.Request, code string) time.Duration {
-	if s.cfg.Quota == 0 {
-		return 0
-	}
-	s.mu.Lock()
-	b := s.quotas[code]
-	if b == nil {
-		if len(s.quotas) >= maxAuthorities {
-			code = ""
-		}
-		if b = s.quotas[code]; b == nil {
-			b, _ = authority.NewBucket(s.cfg.Quota, int(s.cfg.Quota)) // the rate was validated
-			s.quotas[code] = b
-		}
-	}
-	s.mu.Unlock()
-	wait, _ := b.Take(r.Context(), code)
-	return wait
 }
 
 // work takes the time a request takes. An authority works on although the client left.

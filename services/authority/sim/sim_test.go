@@ -326,6 +326,52 @@ func TestQuotaAnswers429WithThePromise(t *testing.T) {
 	}
 }
 
+func TestTheQuotaIsChangedWhileItRuns(t *testing.T) {
+	t.Parallel()
+	s, c := start(t, Config{}), client(t)
+	put := func(body string) (int, string) {
+		req, err := http.NewRequest(http.MethodPut, s.URL()+"/quota", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, _ := io.ReadAll(res.Body)
+		return res.StatusCode, string(text)
+	}
+	sent := 0
+	answers := func(want ...int) {
+		t.Helper()
+		for _, status := range want {
+			sent++
+			if got, _, err := submit(c, s.URL(), "cn.11", fmt.Sprint(sent), "甲"); err != nil || got != status {
+				t.Errorf("submission %d: %d %v, want %d", sent, got, err, status)
+			}
+		}
+	}
+	answers(200, 200, 200)
+	if status, text := put(`{"per_second": 0.0001}`); status != http.StatusOK || !strings.Contains(text, "0.0001") {
+		t.Fatalf("%d %s", status, text)
+	}
+	answers(200, 429, 429) // the next is due in hours
+	for _, bad := range []string{"", "{}", `{"per_second": -1}`, `{"per_second": 1e7}`, `{"per_minute": 5}`, `{"per_second": "many"}`} {
+		if status, text := put(bad); status != http.StatusBadRequest || !strings.Contains(text, "quota") {
+			t.Errorf("%q: %d %s", bad, status, text)
+		}
+	}
+	answers(429)
+	if status, _ := put(`{"per_second": 0}`); status != http.StatusOK {
+		t.Errorf("no quota: %d", status)
+	}
+	answers(200, 200)
+	if _, shown := get(t, c, s.URL()+"/quota"); string(shown) != `{"per_second":0}` {
+		t.Errorf("shown: %s", shown)
+	}
+}
+
 func TestFaultsAreSwitchedWhileItRuns(t *testing.T) {
 	t.Parallel()
 	s, c := start(t, Config{}), client(t)

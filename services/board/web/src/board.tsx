@@ -3,7 +3,7 @@
 
 import { signal, useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { api, exportFiles, exportPath } from "./api";
+import { exportFiles, exportPath } from "./api";
 import { Drawer } from "./drawer";
 import { FileDialog } from "./file";
 import { chooseLang, chooseTheme, deadlineDay, lang, monthName, n, number, t, theme, type Theme } from "./i18n";
@@ -11,9 +11,10 @@ import { groupIcon, Icon, type IconName } from "./icons";
 import { ImportDialog } from "./import";
 import { MissingDialog } from "./missing";
 import { addMonths, groups, type Group } from "./model";
+import { loadError, session, sessions, toast } from "./session";
 import {
-  calendar, close, counts, filter, formColumns, formShort, live, loadError, loading, month, offers, open, opened, readySelected,
-  rows, selected, session, shownItems, spoken, toast, total, ready,
+  calendar, close, counts, filter, formColumns, formShort, live, loading, month,
+  offers, open, opened, readySelected, rows, selected, shownItems, spoken, total, ready,
 } from "./store";
 import { Table } from "./table";
 import { Dialog, Menu, Note } from "./ui";
@@ -114,7 +115,7 @@ function Head() {
 
 async function logout(): Promise<void> {
   close();
-  await api.logout().catch(() => undefined);
+  await sessions.logout().catch(() => undefined);
   location.replace("/");
 }
 

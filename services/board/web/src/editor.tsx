@@ -3,12 +3,14 @@
 // colleague was faster shows both and lets the person choose.
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { api, Problem } from "./api";
+import { api } from "./api";
+import { Problem } from "./http";
 import { Conflict } from "./conflict";
 import { number, say, t } from "./i18n";
 import { Icon } from "./icons";
 import { errorsOf, warningsOf, type Item } from "./model";
-import { dropDraft, formOf, putDraft, putFiling, tell, wordsOf } from "./store";
+import { tell, wordsOf } from "./session";
+import { dropDraft, formOf, putDraft, putFiling } from "./store";
 import type { Draft, Form, Return, Violation } from "./types";
 import { Failure, Note } from "./ui";
 

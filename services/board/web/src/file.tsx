@@ -2,12 +2,14 @@
 // how handing in goes. What is filed is exactly what was shown.
 
 import { useState } from "preact/hooks";
-import { api, Problem } from "./api";
+import { api } from "./api";
+import { Problem } from "./http";
 import { n, number, say, t } from "./i18n";
 import { Icon } from "./icons";
 import type { Item } from "./model";
 import { currencyOf, money, signOf, type Fen } from "./money";
-import { filter, formTitle, putFiling, reloadDrafts, selected, shownItems, tell, wordsOf } from "./store";
+import { tell, wordsOf } from "./session";
+import { filter, formTitle, putFiling, reloadDrafts, selected, shownItems } from "./store";
 import { whyOf } from "./table";
 import { Dialog, Failure, Note } from "./ui";
 

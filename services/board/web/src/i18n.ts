@@ -47,22 +47,26 @@ export function chooseTheme(t: Theme): void {
 
 effect(() => {
   document.documentElement.lang = lang.value === "zh" ? "zh-CN" : "en";
-  document.title = t("title");
 });
 effect(() => {
   if (theme.value === "auto") delete document.documentElement.dataset["theme"];
   else document.documentElement.dataset["theme"] = theme.value;
 });
 
-// t gives a text, with its {places} filled in.
-export function t(key: Key, args?: Record<string, string | number>): string {
-  const [zh, en] = texts[key];
-  const text = lang.value === "zh" ? zh : en;
-  return args ? text.replace(/\{(\w+)\}/g, (place, name: string) => String(args[name] ?? place)) : text;
+export type Args = Record<string, string | number>;
+
+// catalogue gives what looks a text up, with its {places} filled in.
+export function catalogue<K extends string>(entries: Record<K, readonly [string, string]>): (key: K, args?: Args) => string {
+  return (key, args) => {
+    const [zh, en] = entries[key];
+    const text = lang.value === "zh" ? zh : en;
+    return args ? text.replace(/\{(\w+)\}/g, (place, name: string) => String(args[name] ?? place)) : text;
+  };
 }
+export const t = catalogue(texts);
 
 // n gives the text for one or for several; Chinese has one form for both.
-export function n(one: Key, many: Key, count: number, args: Record<string, string | number> = {}): string {
+export function n(one: Key, many: Key, count: number, args: Args = {}): string {
   return t(count === 1 ? one : many, { count: number(count), ...args });
 }
 

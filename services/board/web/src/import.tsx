@@ -6,7 +6,8 @@ import { api, exportPath } from "./api";
 import { number, say, t } from "./i18n";
 import { Icon } from "./icons";
 import { errorsOf } from "./model";
-import { filter, month, open, tell, wordsOf } from "./store";
+import { tell, wordsOf } from "./session";
+import { filter, month, open } from "./store";
 import type { ImportAnswer, ImportRow } from "./types";
 import { Dialog, Failure, Note } from "./ui";
 

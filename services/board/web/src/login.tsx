@@ -1,13 +1,21 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { api, Problem } from "./api";
+import { Problem } from "./http";
 import { chooseLang, lang, t } from "./i18n";
 import { Icon } from "./icons";
-import { loadError, month, session, wordsOf } from "./store";
+import { loadError, session, sessions, wordsOf } from "./session";
 import { Failure } from "./ui";
 
-// Login takes a pasted key, or the one-time code of a sign-in link.
-export function Login({ onEnter }: { onEnter: () => Promise<void> }) {
-  const [failure, setFailure] = useState(loadError.peek() || (month.peek() ? t("login.again") : ""));
+// useUp takes a code that was used out of the address.
+function useUp(): void {
+  history.replaceState(null, "", location.pathname === "/login" ? "/" : location.pathname);
+}
+
+interface LoginProps { title: string; again: boolean; onEnter: () => Promise<void> }
+
+// Login takes a pasted key, or the one-time code of a sign-in link. Again: somebody was
+// signed in here before, and is no more.
+export function Login({ title, again, onEnter }: LoginProps) {
+  const [failure, setFailure] = useState(loadError.peek() || (again ? t("login.again") : ""));
   const [busy, setBusy] = useState(false);
   const field = useRef<HTMLInputElement>(null);
   const [code] = useState(() => new URLSearchParams(location.search).get("code"));
@@ -16,15 +24,21 @@ export function Login({ onEnter }: { onEnter: () => Promise<void> }) {
     setBusy(true);
     setFailure("");
     try {
-      await api.login(by);
-      history.replaceState(null, "", "/"); // the code is used up and must not stay in the address
-      const who = await api.session();
+      await sessions.login(by);
+      useUp();
+      const who = await sessions.get();
       loadError.value = "";
       session.value = who;
       await onEnter();
     } catch (e) {
+      useUp();
+      // Whoever opens a link again may be signed in by it still.
+      const who = "code" in by ? await sessions.get().catch(() => null) : null;
+      if (who) {
+        session.value = who;
+        return onEnter();
+      }
       setBusy(false);
-      history.replaceState(null, "", "/");
       setFailure("code" in by && e instanceof Problem && e.status > 0 && e.status < 500 ? t("login.code.bad") : wordsOf(e));
       field.current?.focus();
     }
@@ -47,7 +61,7 @@ export function Login({ onEnter }: { onEnter: () => Promise<void> }) {
         }}
       >
         <div class="brand"><Icon name="wave" size={22} /> Springtide</div>
-        <h1>{t("login.title")}</h1>
+        <h1>{title}</h1>
         <Failure text={failure} />
         {busy && code ? <p role="status">{t("login.code")}</p> : null}
         <label for="key">{t("login.key")}</label>

@@ -1,16 +1,19 @@
 // The entry: who is there, and which page to show.
 
+import { effect } from "@preact/signals";
 import { render } from "preact";
-import { api, Problem } from "./api";
+import { api } from "./api";
+import { Problem } from "./http";
 import { Board } from "./board";
-import { lang } from "./i18n";
+import { lang, t } from "./i18n";
 import { Login } from "./login";
-import { firstMonth, forms, open, session, wordsOf, loadError, loading, month, filter } from "./store";
+import { loadError, session, sessions, wordsOf } from "./session";
+import { firstMonth, forms, open, loading, month, filter } from "./store";
 import { groups, type Filter } from "./model";
 
 async function enter(): Promise<void> {
   try {
-    session.value = await api.session();
+    session.value = await sessions.get();
   } catch (e) {
     if (e instanceof Problem && (e.status === 401 || e.status === 403)) session.value = null;
     else {
@@ -35,9 +38,12 @@ function App() {
   lang.value; // every text changes with it
   const who = session.value;
   if (who === undefined) return <div class="splash" role="status" />;
-  return who ? <Board /> : <Login onEnter={begin} />;
+  return who ? <Board /> : <Login title={t("login.title")} again={month.peek() !== ""} onEnter={begin} />;
 }
 
+effect(() => {
+  document.title = t("title");
+});
 render(<App />, document.getElementById("app")!);
 if (new URLSearchParams(location.search).has("code")) session.value = null; // the sign-in page uses the code up
 else void enter();

@@ -2,9 +2,11 @@
 // this one, and nil returns (零申报) for those that had nothing.
 
 import { useEffect, useState } from "preact/hooks";
-import { api, Problem } from "./api";
+import { api } from "./api";
+import { Problem } from "./http";
 import { number, say, t } from "./i18n";
-import { formTitle, month, offers, putDraft, tell, wordsOf } from "./store";
+import { tell, wordsOf } from "./session";
+import { formTitle, month, offers, putDraft } from "./store";
 import type { Filing } from "./types";
 import { Dialog, Failure, Note } from "./ui";
 

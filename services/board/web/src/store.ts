@@ -3,23 +3,22 @@
 // gathered and shown once per frame, however fast they come.
 
 import { batch, computed, effect, signal } from "@preact/signals";
-import { api, Problem } from "./api";
+import { api } from "./api";
+import { Problem } from "./http";
 import { number, say, t } from "./i18n";
 import {
   countsOf, itemOf, latest, matches, rowsOf, type Filter, type Item, type Row,
 } from "./model";
-import type { Calendar, Draft, FiledReturn, Filing, Form, FormSummary, Session } from "./types";
+import { loadError, session, wordsOf } from "./session";
+import type { Calendar, Draft, FiledReturn, Filing, Form, FormSummary } from "./types";
 
-export const session = signal<Session | null | undefined>(undefined); // undefined: not known yet; null: signed out
 export const month = signal("");
 export const calendar = signal<Calendar | null>(null);
 export const forms = signal<FormSummary[]>([]);
 export const filter = signal<Filter>({ group: "all", form: "", text: "" });
 export const selected = signal<ReadonlySet<string>>(new Set()); // clients
 export const loading = signal(true);
-export const loadError = signal("");
 export const live = signal<"on" | "lost" | "poll">("on");
-export const toast = signal("");
 export const offers = signal({ drafts: true, missing: true, imports: true }); // what this server can do
 export const opened = signal<{ client: string; form?: string } | null>(null);
 
@@ -179,22 +178,6 @@ export function formOf(name: string, edition?: string): Promise<Form> {
     formCache.set(key, form);
   }
   return form;
-}
-
-// wordsOf turns a failure into words for people, and a lost session into the sign-in page.
-export function wordsOf(e: unknown): string {
-  if (!(e instanceof Problem)) return e instanceof Error ? e.message : String(e);
-  if (e.status === 401) session.value = null;
-  if (e.reason === "NETWORK") return t("error.network");
-  const fields = e.fields.map((f) => f.description).filter((d) => d && d !== e.detail).join(" ");
-  return [e.detail || e.title, fields].filter(Boolean).join(" ") || t("error.server", { status: e.status });
-}
-
-let toastTimer = 0;
-export function tell(text: string): void {
-  toast.value = text;
-  clearTimeout(toastTimer);
-  toastTimer = window.setTimeout(() => (toast.value = ""), 6000);
 }
 
 // ---- a period ----

@@ -2,7 +2,7 @@
 // {place} is filled by the caller. Texts are whole sentences: nothing is put
 // together from pieces.
 
-const pair = (zh: string, en: string): readonly [string, string] => [zh, en];
+export const pair = (zh: string, en: string): readonly [string, string] => [zh, en];
 
 export const texts = {
   title: pair("申报工作台 · Springtide", "Filing board · Springtide"),
