@@ -14,7 +14,7 @@ import { int, type Authority, type AuthorityState } from "./types";
 
 const looks: Record<AuthorityState, { tone: Tone; icon: IconName; rank: number }> = {
   AUTHORITY_STATE_DOWN: { tone: "bad", icon: "alert", rank: 0 }, AUTHORITY_STATE_PAUSED: { tone: "warn", icon: "ban", rank: 1 },
-  AUTHORITY_STATE_CLOSED: { tone: "off", icon: "clock", rank: 2 }, AUTHORITY_STATE_UNKNOWN: { tone: "warn", icon: "gap", rank: 3 },
+  AUTHORITY_STATE_CLOSED: { tone: "off", icon: "clock", rank: 2 }, AUTHORITY_STATE_UNKNOWN: { tone: "warn", icon: "ask", rank: 3 },
   AUTHORITY_STATE_OPEN: { tone: "good", icon: "check", rank: 4 },
 };
 const stateOf = (a: Authority): AuthorityState => a.state ?? "AUTHORITY_STATE_UNKNOWN";

@@ -4,7 +4,7 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { number } from "../i18n";
 import { serverNow } from "./store";
 import { o } from "./text";
-import { day, dayAndHour, hoursMinutes, moment } from "./time";
+import { day, dayAndHour, dueMoment, hoursMinutes, moment } from "./time";
 import { int, type Overview } from "./types";
 
 const height = 232;
@@ -30,7 +30,7 @@ export interface Scene {
 export function sceneOf(v: Overview, now: number): Scene | null {
   const points = (v.history ?? []).map((p) => ({ at: Date.parse(p.time), open: int(p.open) }));
   points.push({ at: Math.max(now, points.at(-1)?.at ?? now), open: int(v.open) });
-  if (points.length < 3) return null;
+  if (points.length < 2 || points[0]!.at === points.at(-1)!.at) return null;
   const from = points[0]!.at;
   const ahead = v.eta && { earliest: Date.parse(v.eta.earliest), latest: Date.parse(v.eta.latest) };
   const at = points.at(-1)!.at;
@@ -101,7 +101,7 @@ function Drawing({ scene: s, width, due }: { scene: Scene; width: number; due: s
           <text x={pad.left - 8} y={y(v) + 4} text-anchor="end">{number(v)}</text>
         </g>
       ))}
-      {at.map((ms) => <text key={ms} x={x(ms)} y={height - 7} text-anchor={nearEnd(ms) ? "end" : "middle"}>{label(ms)}</text>)}
+      {at.filter((ms) => !s.dueLater || x(ms) < edge - 150).map((ms) => <text key={ms} x={x(ms)} y={height - 7} text-anchor={nearEnd(ms) ? "end" : "middle"}>{label(ms)}</text>)}
       <path class="area" d={`M${x(first.at)} ${y(0)}L${line}L${x(last.at)} ${y(0)}Z`} />
       {s.ahead && <path class="ahead" d={`M${x(last.at)} ${y(last.open)}L${x(Math.max(s.ahead.earliest, last.at))} ${y(0)}L${x(Math.max(s.ahead.latest, last.at))} ${y(0)}Z`} />}
       <path class="line" d={`M${line}`} />
@@ -119,7 +119,7 @@ function Drawing({ scene: s, width, due }: { scene: Scene; width: number; due: s
           <path class="break" d={`M${right + 10} ${y(0) + 5}l6 -10m4 0l-6 10`} />
           <line class="due" x1={edge - 22} x2={edge - 22} y1={pad.top - 6} y2={y(0)} />
           <text class="due-text" x={edge - 22} y={pad.top - 10} text-anchor="middle">{o("chart.due")}</text>
-          <text x={edge} y={height - 7} text-anchor="end">{moment(due)}</text>
+          <text x={edge} y={height - 7} text-anchor="end">{dueMoment(Date.parse(due ?? ""))}</text>
         </>
       )}
     </svg>

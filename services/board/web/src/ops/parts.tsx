@@ -1,7 +1,7 @@
 // The small parts that sections are made of.
 
 import type { ComponentChildren } from "preact";
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { number, say, t } from "../i18n";
 import { Icon, type IconName } from "../icons";
 import { wordsOf } from "../session";
@@ -73,8 +73,12 @@ export function ActDialog({ title, lead, go, danger, ready = true, onGo, onClose
   const [busy, setBusy] = useState(false);
   const [failure, setFailure] = useState("");
   const [warning, setWarning] = useState("");
+  const trouble = useRef<HTMLDivElement>(null);
+  useEffect(() => { if (failure) trouble.current?.scrollIntoView({ block: "nearest" }); }, [failure]);
+  const acting = useRef(false); // a second press may come before the first is drawn
   const act = async (): Promise<void> => {
-    if (busy || !ready) return;
+    if (acting.current || !ready) return;
+    acting.current = true;
     setBusy(true);
     setFailure("");
     try {
@@ -84,6 +88,7 @@ export function ActDialog({ title, lead, go, danger, ready = true, onGo, onClose
     } catch (e) {
       setFailure(wordsOf(e));
     } finally {
+      acting.current = false;
       setBusy(false);
     }
   };
@@ -101,8 +106,8 @@ export function ActDialog({ title, lead, go, danger, ready = true, onGo, onClose
       {!warning && (
         <form id="act" class="act-form" onSubmit={(e) => { e.preventDefault(); void act(); }}>
           <p class="lead">{lead}</p>
-          <Failure text={failure} />
           {children}
+          <div ref={trouble}><Failure text={failure} /></div>
         </form>
       )}
     </Dialog>

@@ -3,7 +3,6 @@
 import { useState } from "preact/hooks";
 import { number, periodText, t } from "../i18n";
 import { tell } from "../session";
-import { Failure } from "../ui";
 import { ops } from "./api";
 import { ActDialog, Cell, Field, OfList, Section } from "./parts";
 import { acted, acts, askActs, askDeadLetters, askQuarantine, deadLetters, more, quarantine, type Listed } from "./store";
@@ -144,7 +143,6 @@ export function ReplayDialog({ letter, onClose }: { letter: DeadLetter; onClose:
         tell(o("replay.done", { id: letter.dead_letter_id }));
       }}
     >
-      <Failure text="" />
       <Field id="replay-why" label={o("why.optional")}>
         <input id="replay-why" value={why} maxLength={500} autocomplete="off" onInput={(e) => setWhy(e.currentTarget.value)} />
       </Field>

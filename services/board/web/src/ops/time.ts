@@ -1,7 +1,7 @@
 // How the operators' board writes times and spans. A deadline is the bureau's: all
 // times are Shanghai's, whatever the reader's own clock says.
 
-import { locale } from "../i18n";
+import { locale, t } from "../i18n";
 import { serverNow } from "./store";
 import { o } from "./text";
 
@@ -24,6 +24,14 @@ export function moment(iso: string | number | undefined): string {
   if (dayOf(ms) !== dayOf(now)) return format(ms, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
   const near = Math.abs(ms - now) < 5 * minute;
   return format(ms, { hour: "2-digit", minute: "2-digit", ...(near && { second: "2-digit" }) });
+}
+
+// dueMoment writes a deadline as people name it: midnight is the end of the day before.
+export function dueMoment(ms: number): string {
+  if ((ms + 8 * hour) % day !== 0) return moment(ms);
+  const before = ms - 1;
+  const date = format(before, { month: "short", day: "numeric" });
+  return t("deadline.midnight", { day: dayOf(before) === dayOf(serverNow()) ? "" : date }).replace(/^[\s,]+/, "");
 }
 
 export const hoursMinutes = (ms: number, seconds: boolean): string =>

@@ -10,11 +10,11 @@ import { pausesOf, type Act, type Pause } from "./authorities";
 import { Mark, useFew, type Tone } from "./parts";
 import { connected, deadLetters, failures, overview, serverNow, silence, stale } from "./store";
 import { o } from "./text";
-import { moment, rate, span } from "./time";
+import { dueMoment, moment, rate, span } from "./time";
 import { int, type Failure, type Overview, type Verdict } from "./types";
 
 const looks: Record<Verdict, { tone: Tone; icon: IconName }> = {
-  VERDICT_ON_TRACK: { tone: "good", icon: "check" }, VERDICT_LATE: { tone: "bad", icon: "alert" }, VERDICT_UNKNOWN: { tone: "warn", icon: "gap" },
+  VERDICT_ON_TRACK: { tone: "good", icon: "check" }, VERDICT_LATE: { tone: "bad", icon: "alert" }, VERDICT_UNKNOWN: { tone: "warn", icon: "ask" },
 };
 
 // standing is the verdict as it may be said now: what is old says nothing.
@@ -80,11 +80,12 @@ function Facts({ v }: { v: Overview }) {
   const now = serverNow();
   const due = Date.parse(v.deadline ?? "");
   const open = int(v.open);
-  const [earliest, latest] = [Date.parse(v.eta?.earliest ?? ""), Date.parse(v.eta?.latest ?? "")];
+  const eta = stale.value ? undefined : v.eta; // what is old promises nothing
+  const [earliest, latest] = [Date.parse(eta?.earliest ?? ""), Date.parse(eta?.latest ?? "")];
   const [from, to] = [moment(earliest), moment(latest)];
   const facts: { name: string; value: string; note: string; tone?: string }[] = [];
-  if (open === 0) facts.push({ name: o("done"), value: o("done.nothing"), note: "" });
-  else if (!v.eta) facts.push({ name: o("done"), value: o("done.nobody"), note: "" });
+  if (open === 0 && !stale.value) facts.push({ name: o("done"), value: o("done.nothing"), note: "" });
+  else if (!eta) facts.push({ name: o("done"), value: o("done.nobody"), note: "" });
   else {
     const [soon, late] = [span(earliest - now), span(latest - now)];
     facts.push({
@@ -93,7 +94,7 @@ function Facts({ v }: { v: Overview }) {
     });
   }
   if (!Number.isNaN(due)) {
-    facts.push({ name: o("due"), value: moment(due), note: due > now ? o("due.in", { span: span(due - now) }) : o("due.over", { span: span(now - due) }) });
+    facts.push({ name: o("due"), value: dueMoment(due), note: due > now ? o("due.in", { span: span(due - now) }) : o("due.over", { span: span(now - due) }) });
     if (open > 0) facts.push({ name: o("spare"), note: "", ...spareOf(earliest, latest, due) });
   }
   facts.push({ name: o("open"), value: number(open), note: int(v.overdue) > 0 ? o("open.overdue", { count: number(int(v.overdue)) }) : "" });
