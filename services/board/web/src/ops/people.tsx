@@ -41,8 +41,8 @@ export function Quarantine({ resolve }: { resolve: (f: Quarantined) => void }) {
               <tbody>
                 {page.items.map((f) => (
                   <tr key={f.filing_id}>
-                    <th scope="row" class="name"><b>{f.taxpayer.name || f.taxpayer.id}</b><span class="under">{f.form} · {periodText(f.period)}</span></th>
-                    <Cell label={o("authority")}>{f.authority}</Cell>
+                    <th scope="row" class="name"><b>{f.taxpayer?.name || f.taxpayer?.id || f.filing_id}</b>{f.period && <span class="under">{f.form} · {periodText(f.period)}</span>}</th>
+                    <Cell label={o("authority")}>{f.authority ?? "–"}</Cell>
                     <Cell label={o("quarantine.cause")}>{f.cause ? known(`cause.${f.cause}`, f.cause) : "–"}</Cell>
                     <Cell label={o("quarantine.since")}>{moment(f.update_time)}</Cell>
                     <td class="row-act"><button type="button" class="btn" data-filing={f.filing_id} onClick={() => resolve(f)}>{o("quarantine.resolve")}</button></td>
@@ -64,8 +64,8 @@ export function ResolveDialog({ filing: f, onClose }: { filing: Quarantined; onC
   const [receipt, setReceipt] = useState("");
   const [evidence, setEvidence] = useState("");
   const facts: [string, string][] = [
-    [t("receipt.client"), `${f.taxpayer.name ?? ""} ${f.taxpayer.id}`.trim()], [t("drawer.form"), f.form], [t("period"), periodText(f.period)],
-    [o("authority"), f.authority], [o("resolve.ref"), `ST${f.filing_id}`], [o("resolve.attempts"), number(f.attempts ?? 0)], [t("drawer.id"), f.filing_id],
+    [t("receipt.client"), `${f.taxpayer?.name ?? ""} ${f.taxpayer?.id ?? ""}`.trim()], [t("drawer.form"), f.form ?? ""], [t("period"), f.period ? periodText(f.period) : ""],
+    [o("authority"), f.authority ?? ""], [o("resolve.ref"), `ST${f.filing_id}`], [o("resolve.attempts"), number(f.attempts ?? 0)], [t("drawer.id"), f.filing_id],
   ];
   const ready = filed !== null && evidence.trim() !== "" && (!filed || receipt.trim() !== "");
   return (
@@ -77,7 +77,7 @@ export function ResolveDialog({ filing: f, onClose }: { filing: Quarantined; onC
         tell(o("resolve.done"));
       }}
     >
-      <dl class="facts">{facts.map(([k, v]) => <div key={k}><dt>{k}</dt><dd>{v}</dd></div>)}</dl>
+      <dl class="facts">{facts.filter(([, v]) => v).map(([k, v]) => <div key={k}><dt>{k}</dt><dd>{v}</dd></div>)}</dl>
       <fieldset class="choice">
         <legend>{o("resolve.what")}</legend>
         {([true, false] as const).map((yes) => (

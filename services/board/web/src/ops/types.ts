@@ -115,4 +115,5 @@ export interface Act {
   outcome_time?: string;
 }
 export interface Page<T> { items: T[]; next: string }
-export type Quarantined = Filing;
+// A Quarantined filing whose submission was not seen yet has little more than its id.
+export type Quarantined = Pick<Filing, "filing_id"> & Partial<Filing>;
