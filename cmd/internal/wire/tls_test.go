@@ -60,7 +60,7 @@ func TestBothPortsSpeakTLSAndAskForCertificates(t *testing.T) {
 		o.HTTP = "127.0.0.1:0"
 		o.TLS = &certificates.Files{Cert: cert, Key: key, ClientCA: cert}
 	})
-	if login := s.login(); !strings.HasPrefix(login, "https://") {
+	if login := s.login("/login"); !strings.HasPrefix(login, "https://") {
 		t.Errorf("the sign-in is at %q", login)
 	}
 	known, err := certificates.Client{CA: cert, Cert: cert, Key: key}.Config()
