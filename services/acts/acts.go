@@ -35,6 +35,9 @@ const (
 	Replayed = "deadletter.replay"
 	Resolved = "quarantine.resolve"
 	Denied   = "denied"
+	// Of the caller's own tenant.
+	KeyMade    = "key.create"
+	KeyRevoked = "key.revoke"
 )
 
 // The outcomes that are no reason of the error catalogue.

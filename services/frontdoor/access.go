@@ -76,6 +76,10 @@ func accessTable() map[string]who {
 		springtidev1.OperationsService_ListQuarantine_FullMethodName:    operate,
 		springtidev1.OperationsService_ResolveQuarantine_FullMethodName: operate,
 
+		springtidev1.KeyService_CreateKey_FullMethodName: operate,
+		springtidev1.KeyService_ListKeys_FullMethodName:  operate,
+		springtidev1.KeyService_RevokeKey_FullMethodName: operate,
+
 		grpc_health_v1.Health_Check_FullMethodName: public,
 		grpc_health_v1.Health_List_FullMethodName:  public,
 		grpc_health_v1.Health_Watch_FullMethodName: public,

@@ -88,25 +88,32 @@ func openDesk(t *testing.T, w *world) (*client, *acts.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cabinet, err := keys.New(keys.Config{Pepper: make([]byte, 32)}, keys.FromLog(log), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan error, 3)
-	for _, run := range []func(context.Context) error{store.Run, done.Run, monitor.Run} {
+	ended := make(chan error, 4)
+	for _, run := range []func(context.Context) error{store.Run, done.Run, monitor.Run, cabinet.Run} {
 		go func() { ended <- run(ctx) }()
 	}
 	t.Cleanup(func() {
 		cancel()
-		for _, err := range []error{<-ended, <-ended, <-ended, log.Close(), b.Close()} {
+		for _, err := range []error{<-ended, <-ended, <-ended, <-ended, log.Close(), b.Close()} {
 			if err != nil {
 				t.Error(err)
 			}
 		}
 	})
 	<-done.Ready()
+	<-cabinet.Ready()
 	deps := w.deps(t)
-	deps.Drafts, deps.Acts, deps.Monitor = store, done, monitor
+	deps.Drafts, deps.Acts, deps.Monitor, deps.KeyAdmin = store, done, monitor, cabinet
 	cfg := quick()
 	cfg.CatchUp = 5 * time.Second
-	return serve(t, cfg, deps), done
+	c := serve(t, cfg, deps)
+	c.keys = cabinet
+	return c, done
 }
 
 // whole is a return that its form's rules pass.

@@ -33,6 +33,7 @@ type client struct {
 	operations springtidev1.OperationsServiceClient
 	conn       *grpc.ClientConn
 	server     *frontdoor.Server
+	keys       *keys.Store // of an office
 	// stop ends the server and waits for it.
 	stop func()
 }
@@ -100,7 +101,7 @@ func serve(t testing.TB, cfg frontdoor.Config, deps frontdoor.Deps) *client {
 		}
 		stop()
 	})
-	return &client{springtidev1.NewFilingServiceClient(conn), springtidev1.NewOperationsServiceClient(conn), conn, server, stop}
+	return &client{springtidev1.NewFilingServiceClient(conn), springtidev1.NewOperationsServiceClient(conn), conn, server, nil, stop}
 }
 
 // as is a context that carries a key.

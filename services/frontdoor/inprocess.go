@@ -12,8 +12,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-
-	springtidev1 "springtide/proto/springtide/v1"
 )
 
 // InProcess is a connection to this door that never leaves the process: calls go
@@ -41,11 +39,8 @@ type streamMethod struct {
 	impl any
 }
 
-func newLocal(d *door, filings springtidev1.FilingServiceServer, operations springtidev1.OperationsServiceServer) *local {
-	l := &local{door: d, unary: make(map[string]unaryMethod), streams: make(map[string]streamMethod)}
-	l.register(&springtidev1.FilingService_ServiceDesc, filings)
-	l.register(&springtidev1.OperationsService_ServiceDesc, operations)
-	return l
+func newLocal(d *door) *local {
+	return &local{door: d, unary: make(map[string]unaryMethod), streams: make(map[string]streamMethod)}
 }
 
 func (l *local) register(desc *grpc.ServiceDesc, impl any) {

@@ -31,17 +31,19 @@ import (
 // theirs, a colleague's, another firm's, missing and malformed, by gRPC and by REST. It is
 // generated from the protos, so that a method that is added is in it.
 
-// A target is something that requests are about: one taxpayer's filing, batch and draft.
+// A target is something that requests are about: one taxpayer's filing, batch and draft, and
+// a key of whose tenant it is.
 type target struct {
 	tenant, taxpayer, name string
 	filing, draft          string
 	batch, title           string
 	submission, receipt    string
+	key, holder            string
 }
 
 // secrets are what tells of a target.
 func (x *target) secrets() []string {
-	return []string{x.taxpayer, x.name, x.filing, x.draft, x.batch, x.title, x.submission, x.receipt}
+	return []string{x.taxpayer, x.name, x.filing, x.draft, x.batch, x.title, x.submission, x.receipt, x.key, x.holder}
 }
 
 // A cell's caller.
@@ -84,6 +86,7 @@ const (
 	byBatch    = "batch"
 	byTaxpayer = "taxpayer"
 	byReturn   = "return"
+	byKey      = "key"
 )
 
 func openSite(t *testing.T) *site {
@@ -99,11 +102,12 @@ func openSite(t *testing.T) *site {
 		x.title = "Canary batch " + kind
 		x.filing, x.draft = string(filing.IDOf(x.tenant, x.returned())), string(filing.IDOf(x.tenant, x.drafted()))
 		x.batch = filing.BatchID(x.tenant, "press "+kind)
+		x.key, x.holder = "0123456789abcdef", "canary holder "+kind
 		if kind != "missing" {
 			s.fill(t, x)
 		}
 	}
-	s.targets["malformed"] = &target{filing: "not-an-id", draft: "not-an-id", batch: "not-an-id", taxpayer: "not-a-taxpayer"}
+	s.targets["malformed"] = &target{filing: "not-an-id", draft: "not-an-id", batch: "not-an-id", key: "not-an-id", taxpayer: "not-a-taxpayer"}
 	s.openHTTP(t)
 	return s
 }
@@ -145,6 +149,11 @@ func (s *site) fill(t *testing.T, x *target) {
 		Accepted: &springtidev1.Accepted{Attempt: 1, Receipt: &springtidev1.Receipt{Number: x.receipt}},
 	}})
 	s.keepDraft(t, x)
+	key, _, err := s.keys.Create(t.Context(), keys.Identity{Tenant: x.tenant, Subject: x.holder, Roles: []string{keys.RoleViewer}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.key = key.ID
 }
 
 // keepDraft saves a target's draft, unless it is there.
@@ -188,7 +197,7 @@ func kindsOf(m protoreflect.MethodDescriptor) []string {
 	var kinds []string
 	for field, kind := range map[protoreflect.Name]string{
 		"filing_id": byID, "filing_ids": byID, "previous_filing_ids": byID, "batch_id": byBatch, "taxpayer_id": byTaxpayer,
-		"return": byReturn, "requests": byReturn,
+		"return": byReturn, "requests": byReturn, "key_id": byKey,
 	} {
 		if m.Input().Fields().ByName(field) != nil {
 			kinds = append(kinds, kind)
@@ -213,6 +222,7 @@ func naming(t *testing.T, m protoreflect.MethodDescriptor, kind string, x *targe
 	for field, of := range map[protoreflect.Name]struct{ kind, value string }{
 		"filing_id": {byID, id}, "filing_ids": {byID, id}, "previous_filing_ids": {byID, id},
 		"batch_id": {byBatch, x.batch}, "taxpayer_id": {byTaxpayer, x.taxpayer},
+		"key_id": {byKey, x.key},
 	} {
 		fd := msg.Descriptor().Fields().ByName(field)
 		switch {
@@ -253,7 +263,7 @@ var moments = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z|"batch(_id|Id)": *"b
 // about is the answer with what a request named left out.
 func (a answer) about(x *target) string {
 	text := a.text
-	for _, named := range []string{x.filing, x.draft, x.batch, x.taxpayer} {
+	for _, named := range []string{x.filing, x.draft, x.batch, x.taxpayer, x.key} {
 		if named != "" {
 			text = strings.ReplaceAll(text, named, "NAMED")
 		}
@@ -609,7 +619,8 @@ func (s *site) traces(t *testing.T, who caller) map[string]string {
 				kept = "draft " + d.GetEtag()
 			}
 		}
-		out[what] = fmt.Sprintf("%d records, %s", records, kept)
+		revoked := slices.ContainsFunc(s.keys.List(x.tenant), func(k keys.Key) bool { return k.ID == x.key && k.Revoked })
+		out[what] = fmt.Sprintf("%d records, %s, key revoked: %t", records, kept, revoked)
 	}
 	return out
 }

@@ -27,11 +27,11 @@ func deed(ctx context.Context, action, target, why string) acts.Deed {
 
 // recorded does something whose record is made before and completed after. What could
 // not be recorded is not done; an outcome that could not be is left open.
-func (o *operators) recorded(ctx context.Context, action, target, why string, do func() error) error {
-	if o.deps.Acts == nil {
+func (d *door) recorded(ctx context.Context, action, target, why string, do func() error) error {
+	if d.deps.Acts == nil {
 		return do()
 	}
-	act, err := o.deps.Acts.Begin(ctx, deed(ctx, action, target, why))
+	act, err := d.deps.Acts.Begin(ctx, deed(ctx, action, target, why))
 	if err != nil {
 		return err
 	}
@@ -42,9 +42,9 @@ func (o *operators) recorded(ctx context.Context, action, target, why string, do
 		outcome = whole.Reason
 	}
 	// The caller may have left; what it did is recorded all the same.
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.cfg.AppendTimeout)
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.AppendTimeout)
 	defer cancel()
-	o.unrecorded(ctx, o.deps.Acts.End(ending, act.GetActId(), outcome))
+	d.unrecorded(ctx, d.deps.Acts.End(ending, act.GetActId(), outcome))
 	return err
 }
 
@@ -88,6 +88,7 @@ func (d *door) noteDenied(ctx context.Context, who keys.Identity, method string)
 		springtidev1.OperationsService_PauseAuthority_FullMethodName, springtidev1.OperationsService_ResumeAuthority_FullMethodName,
 		springtidev1.OperationsService_RetryFailures_FullMethodName, springtidev1.OperationsService_ReplayDeadLetter_FullMethodName,
 		springtidev1.OperationsService_ResolveQuarantine_FullMethodName,
+		springtidev1.KeyService_CreateKey_FullMethodName, springtidev1.KeyService_RevokeKey_FullMethodName,
 	}
 	if d.deps.Acts == nil || !slices.Contains(acting, method) || !d.refused.pass(time.Now()) {
 		return

@@ -9,6 +9,7 @@ import (
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 	"springtide/services/forms"
+	"springtide/services/keys"
 	"springtide/services/status"
 )
 
@@ -69,6 +70,14 @@ type Changes interface {
 type Watcher interface {
 	Next(ctx context.Context) (status.Changes, error)
 	Close()
+}
+
+// KeyAdmin makes, lists and revokes API keys; *keys.Store is one.
+type KeyAdmin interface {
+	Create(ctx context.Context, id keys.Identity) (keys.Key, string, error)
+	// List gives a tenant's keys, oldest first.
+	List(tenant string) []keys.Key
+	Revoke(ctx context.Context, keyID string) (keys.Key, error)
 }
 
 // Rules check returns; *forms.Catalogue is one.

@@ -147,6 +147,8 @@ type Deps struct {
 	// unimplemented, and the time untold. Both or none.
 	Monitor *operations.Monitor
 	Acts    *acts.Store
+	// KeyAdmin serves KeyService; nil leaves it unimplemented.
+	KeyAdmin KeyAdmin
 	// Admission sheds submissions; nil admits all within the bounds of Config.
 	Admission Admission
 	// Logger; nil is silent.
@@ -226,18 +228,31 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		watches: semaphore.NewWeighted(cfg.MaxWatches), turns: newTurns(max(2, runtime.GOMAXPROCS(0))),
 		draining: make(chan struct{}), refused: &limit{},
 	}
-	filings, operators := &filings{door: d}, &operators{door: d}
-	s := &Server{
-		door: d, grpc: grpc.NewServer(d.options()...), health: health.NewServer(), local: newLocal(d, filings, operators),
+	s := &Server{door: d, grpc: grpc.NewServer(d.options()...), health: health.NewServer(), local: newLocal(d)}
+	for _, service := range d.services() {
+		s.grpc.RegisterService(service.desc, service.impl)
+		s.local.register(service.desc, service.impl)
 	}
-	springtidev1.RegisterFilingServiceServer(s.grpc, filings)
-	springtidev1.RegisterOperationsServiceServer(s.grpc, operators)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	if cfg.Reflection {
 		reflection.Register(s.grpc)
 	}
 	s.setServing(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	return s, nil
+}
+
+// A service is one of those that a door serves, however it is called.
+type service struct {
+	desc *grpc.ServiceDesc
+	impl any
+}
+
+func (d *door) services() []service {
+	return []service{
+		{&springtidev1.FilingService_ServiceDesc, &filings{door: d}},
+		{&springtidev1.OperationsService_ServiceDesc, &operators{door: d}},
+		{&springtidev1.KeyService_ServiceDesc, &keyDesk{door: d}},
+	}
 }
 
 func (d *door) options() []grpc.ServerOption {
@@ -306,9 +321,8 @@ func (s *Server) drain() {
 }
 
 func (s *Server) setServing(status grpc_health_v1.HealthCheckResponse_ServingStatus) {
-	for _, service := range []string{
-		"", springtidev1.FilingService_ServiceDesc.ServiceName, springtidev1.OperationsService_ServiceDesc.ServiceName,
-	} {
-		s.health.SetServingStatus(service, status)
+	s.health.SetServingStatus("", status)
+	for _, service := range s.door.services() {
+		s.health.SetServingStatus(service.desc.ServiceName, status)
 	}
 }

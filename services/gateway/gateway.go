@@ -231,6 +231,7 @@ func (s *Server) generated() (http.Handler, error) {
 	err := errors.Join(
 		springtidev1.RegisterFilingServiceHandlerClient(ctx, mux, springtidev1.NewFilingServiceClient(door)),
 		springtidev1.RegisterOperationsServiceHandlerClient(ctx, mux, springtidev1.NewOperationsServiceClient(door)),
+		springtidev1.RegisterKeyServiceHandlerClient(ctx, mux, springtidev1.NewKeyServiceClient(door)),
 	)
 	return mux, err
 }

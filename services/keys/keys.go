@@ -76,6 +76,12 @@ func newToken() (keyID string, secret []byte, token string) {
 	return keyID, secret, tokenPrefix + keyID + "_" + encoding.EncodeToString(secret)
 }
 
+// ValidID reports whether a text has the shape of a key's id.
+func ValidID(id string) bool {
+	_, err := encoding.DecodeString(id)
+	return err == nil && len(id) == keyIDLen
+}
+
 // parseToken takes a token apart. There is exactly one way to write a token.
 func parseToken(token string) (keyID string, secret []byte, err error) {
 	malformed := &filing.Error{Reason: filing.ReasonKeyInvalid}

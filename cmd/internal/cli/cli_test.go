@@ -297,10 +297,10 @@ func (a admin) Create(context.Context, keys.Identity) (keys.Key, string, error) 
 	return a.key, "st_0123456789abcdef_secret", nil
 }
 
-func (a admin) List(string) []keys.Key {
+func (a admin) List(context.Context, string) ([]keys.Key, error) {
 	old := a.key
 	old.Revoked = true
-	return []keys.Key{a.key, old}
+	return []keys.Key{a.key, old}, nil
 }
 
 func (a admin) Revoke(_ context.Context, id string) (keys.Key, error) {

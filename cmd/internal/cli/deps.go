@@ -169,12 +169,13 @@ type KeysOptions struct {
 	Common
 }
 
-// A KeyAdmin makes, lists and revokes API keys. *keys.Store, once loaded, is one.
+// A KeyAdmin makes, lists and revokes API keys: those of an installation, or, through a
+// front door, those of the caller's tenant.
 type KeyAdmin interface {
 	// Create returns the key and its token, which is shown this once.
 	Create(ctx context.Context, id keys.Identity) (keys.Key, string, error)
 	// List returns a tenant's keys, oldest first; an empty tenant means all.
-	List(tenant string) []keys.Key
+	List(ctx context.Context, tenant string) ([]keys.Key, error)
 	// Revoke ends a key for good.
 	Revoke(ctx context.Context, keyID string) (keys.Key, error)
 }

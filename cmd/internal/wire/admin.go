@@ -38,9 +38,16 @@ func Keys(ctx context.Context, o cli.KeysOptions, use func(cli.KeyAdmin) error) 
 		err = store.Load(ctx)
 	}
 	if err == nil {
-		err = use(store)
+		err = use(loadedKeys{store})
 	}
 	return errors.Join(err, events.Close())
+}
+
+// loadedKeys is a whole copy of the keys.
+type loadedKeys struct{ *keys.Store }
+
+func (k loadedKeys) List(_ context.Context, tenant string) ([]keys.Key, error) {
+	return k.Store.List(tenant), nil
 }
 
 // Doctor looks at Kafka, Redis and the forms.

@@ -200,7 +200,7 @@ func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, o doorOpt
 	door, err := frontdoor.New(frontdoor.Config{Partitions: c.events.Partitions(), Reflection: o.reflection, Credentials: ports.grpc}, frontdoor.Deps{
 		Listener: listener, Keys: store, Log: c.events, Records: frontdoor.RecordsOf(c.events),
 		Rows: c.view, Lists: c.view, Attention: c.view, Memory: c.view, Changes: frontdoor.ChangesOf(c.view), Admission: gate,
-		Rules: c.forms, Forms: c.forms, Drafts: office, Monitor: monitor, Acts: c.acts, Logger: c.log, Metrics: c.registry, Tracer: c.tracer,
+		Rules: c.forms, Forms: c.forms, Drafts: office, KeyAdmin: store, Monitor: monitor, Acts: c.acts, Logger: c.log, Metrics: c.registry, Tracer: c.tracer,
 	})
 	if err != nil {
 		_ = listener.Close()
