@@ -21,6 +21,17 @@ func accessProblems() []Problem {
 			"请向管理员申请新密钥。", "Ask your administrator for a new one.",
 		},
 		{
+			ReasonTokenInvalid, CategoryUnauthenticated,
+			"登录令牌无效。", "The sign-in token is not valid here.",
+			"请重新登录。若仍然失败，请管理员核对身份提供方的签发者、受众和声明设置。",
+			"Sign in again. If that does not help, ask your administrator to compare issuer, audience and claims with the identity provider's.",
+		},
+		{
+			ReasonTokenExpired, CategoryUnauthenticated,
+			"登录令牌已过期。", "The sign-in token has expired.",
+			"请重新登录。", "Sign in again.",
+		},
+		{
 			ReasonPermissionDenied, CategoryPermission,
 			"当前密钥没有执行此操作的权限。", "This key may not do that.",
 			"该操作需要的角色：{roles}。请换用具备该角色的密钥，或联系管理员。",
@@ -304,6 +315,11 @@ func systemProblems() []Problem {
 			ReasonStarting, CategoryUnavailable,
 			"服务正在启动。", "The service is starting.",
 			"请稍后重试。", "Try again in a moment.",
+		},
+		{
+			ReasonIdentityUnavailable, CategoryUnavailable,
+			"暂时无法核实您的登录身份：身份提供方没有应答。", "Who you are cannot be verified right now: the identity provider does not answer.",
+			"请稍后重试；已受理的申报不受影响。", "Try again in a moment; filings under way go on.",
 		},
 		{
 			ReasonDraining, CategoryUnavailable,

@@ -330,7 +330,7 @@ func keyOf(r *springtidev1.KeyRecord) Key {
 // validate refuses an identity that a request could not carry.
 func validate(id Identity) error {
 	const longest, mostTaxpayers = 64, 10_000
-	if id.Tenant == "" || len(id.Tenant) > longest || !plain(id.Tenant) {
+	if !ValidTenant(id.Tenant) {
 		return fmt.Errorf("tenant %q: want 1 to %d letters, digits, dots, dashes or underscores", id.Tenant, longest)
 	}
 	if len(id.Subject) > longest {
@@ -351,6 +351,12 @@ func validate(id Identity) error {
 		return fmt.Errorf("%d taxpayers, at most %d are allowed", len(id.Taxpayers), mostTaxpayers)
 	}
 	return nil
+}
+
+// ValidTenant reports whether a text may name a tenant.
+func ValidTenant(name string) bool {
+	const longest = 64
+	return name != "" && len(name) <= longest && plain(name)
 }
 
 // plain reports whether a name is safe in a header, a log and a file name.

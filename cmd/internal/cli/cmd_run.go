@@ -172,6 +172,7 @@ when it is ready.`,
 	}
 	a.shared.addServers(cmd.Flags(), defaults.GRPC, defaults.HTTP, defaults.Admin)
 	a.shared.addServerTLS(cmd.Flags())
+	a.shared.addOIDC(cmd.Flags())
 	a.registerDev(cmd.Flags(), &d, defaultData, "keep everything in this `directory`")
 	return cmd
 }
@@ -206,6 +207,7 @@ SIGTERM it stops taking work, finishes what it has and ends.`,
 	a.shared.addAuthorities(f)
 	a.shared.addServers(f, defaults.GRPC, defaults.HTTP, defaults.Admin)
 	a.shared.addServerTLS(f)
+	a.shared.addOIDC(f)
 	a.shared.addData(f, defaultData, "keep the installation's own files in this `directory`")
 	a.shared.addPepper(f)
 	size.addPartitions(f)

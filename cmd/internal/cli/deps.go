@@ -10,6 +10,7 @@ import (
 	"springtide/services/admission"
 	"springtide/services/certificates"
 	"springtide/services/keys"
+	"springtide/services/oidc"
 	"springtide/services/telemetry/trace"
 )
 
@@ -65,6 +66,8 @@ type Common struct {
 	Trace trace.Config
 	// TLS of the gRPC and HTTP ports; nil: plain text.
 	TLS *certificates.Files
+	// OIDC is the provider whose tokens are taken beside API keys; nil: none.
+	OIDC *oidc.Config
 	// Logger writes to standard error at the level and in the format asked for. Never nil.
 	Logger *slog.Logger
 	// UI is where results and talk go.

@@ -18,6 +18,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"springtide/cmd/internal/defaults"
+	"springtide/services/oidc"
 	"springtide/services/telemetry"
 	"springtide/services/telemetry/trace"
 )
@@ -36,6 +37,7 @@ type sharedFlags struct {
 	// deadline stands for the tax calendar's, as RFC 3339; empty: the calendar's.
 	deadline string
 	tls      tlsFlags
+	oidc     oidc.Config
 }
 
 // register adds the flags that every command has.
@@ -246,7 +248,7 @@ func (s *sharedFlags) validate(flags *pflag.FlagSet) error {
 	if _, err := time.Parse(time.RFC3339, s.deadline); s.deadline != "" && err != nil {
 		return usagef("--deadline %q: want a time such as 2026-07-20T00:00:00+08:00", s.deadline)
 	}
-	if err := s.tls.validate(flags); err != nil {
+	if err := errors.Join(s.tls.validate(flags), s.validateOIDC(flags)); err != nil {
 		return err
 	}
 	_, err := s.parseAuthorities()
@@ -286,7 +288,7 @@ func (a *app) common(name string) Common {
 		Kafka: s.kafka, Redis: s.redis, Authorities: authorities,
 		Replication: s.replication, GRPC: s.grpc, HTTP: s.http, Admin: s.admin, Data: s.data, Pepper: s.pepper, Deadline: deadline,
 		Trace: a.trace, Logger: a.logger().With("command", name), UI: a.ui,
-		TLS: s.tls.server(),
+		TLS: s.tls.server(), OIDC: s.provider(),
 	}
 }
 

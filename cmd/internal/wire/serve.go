@@ -20,6 +20,7 @@ import (
 	"springtide/services/frontdoor"
 	"springtide/services/gateway"
 	"springtide/services/keys"
+	"springtide/services/oidc"
 	"springtide/services/operations"
 	"springtide/services/telemetry"
 )
@@ -127,6 +128,20 @@ func (c *core) openKeys(ctx context.Context, s *stack, o cli.Common) (*keys.Stor
 	}
 }
 
+// openIdentity is who says whose a key or a token is. An identity provider that cannot be
+// reached holds nothing up: keys count all the same.
+func (c *core) openIdentity(ctx context.Context, s *stack, store *keys.Store, o cli.Common) (oidc.Authenticator, error) {
+	if o.OIDC == nil {
+		return store, nil
+	}
+	tokens, err := oidc.New(*o.OIDC, c.log)
+	if err != nil {
+		return nil, err
+	}
+	s.run(ctx, "identity provider", tokens.Run)
+	return oidc.Beside(store, tokens), nil
+}
+
 func pepperOf(o cli.Common) ([]byte, error) {
 	path := o.Pepper
 	if path == "" {
@@ -193,12 +208,16 @@ func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, o doorOpt
 	if err != nil {
 		return faces{}, err
 	}
+	who, err := c.openIdentity(ctx, s, store, o.Common)
+	if err != nil {
+		return faces{}, err
+	}
 	listener, err := net.Listen("tcp", o.GRPC)
 	if err != nil {
 		return faces{}, fmt.Errorf("gRPC port: %w", err)
 	}
 	door, err := frontdoor.New(frontdoor.Config{Partitions: c.events.Partitions(), Reflection: o.reflection, Credentials: ports.grpc}, frontdoor.Deps{
-		Listener: listener, Keys: store, Log: c.events, Records: frontdoor.RecordsOf(c.events),
+		Listener: listener, Keys: who, Log: c.events, Records: frontdoor.RecordsOf(c.events),
 		Rows: c.view, Lists: c.view, Attention: c.view, Memory: c.view, Changes: frontdoor.ChangesOf(c.view), Admission: gate,
 		Rules: c.forms, Forms: c.forms, Drafts: office, KeyAdmin: store, Monitor: monitor, Acts: c.acts, Logger: c.log, Metrics: c.registry, Tracer: c.tracer,
 	})
@@ -213,7 +232,7 @@ func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, o doorOpt
 	s.run(ctx, "front door", door.Run)
 	at := faces{grpc: listener.Addr().String()}
 	if o.HTTP != "" {
-		if at.gateway, at.http, err = c.serveHTTP(ctx, s, store, door, o.Common, ports.http); err != nil {
+		if at.gateway, at.http, err = c.serveHTTP(ctx, s, who, door, o.Common, ports.http); err != nil {
 			return at, err
 		}
 	}
@@ -223,7 +242,7 @@ func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, o doorOpt
 
 // serveHTTP starts the HTTP face of a door.
 func (c *core) serveHTTP(
-	ctx context.Context, s *stack, store *keys.Store, door *frontdoor.Server, o cli.Common, secure *tls.Config,
+	ctx context.Context, s *stack, who oidc.Authenticator, door *frontdoor.Server, o cli.Common, secure *tls.Config,
 ) (*gateway.Server, string, error) {
 	secret, err := pepperOf(o)
 	if err != nil {
@@ -238,7 +257,7 @@ func (c *core) serveHTTP(
 		return nil, "", fmt.Errorf("HTTP port: %w; choose another with --http, or --http \"\" for none", err)
 	}
 	face, err := gateway.New(gateway.Config{TLS: secure}, gateway.Deps{
-		Listener: listener, Door: door.InProcess(), Keys: store, Secret: secret, Pages: pages, Logger: c.log,
+		Listener: listener, Door: door.InProcess(), Keys: who, Secret: secret, Pages: pages, Logger: c.log,
 	})
 	if err != nil {
 		_ = listener.Close()
