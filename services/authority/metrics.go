@@ -13,7 +13,8 @@ import (
 // codes, five operations and kinds, and the causes named in this package.
 type metrics struct {
 	requests *prometheus.CounterVec
-	seconds  *prometheus.HistogramVec
+	seconds  *prometheus.HistogramVec // of all: buckets for each of some forty authorities would be most of our series
+	busy     *prometheus.CounterVec
 	held     *prometheus.CounterVec
 	inFlight *prometheus.GaugeVec
 	limit    *prometheus.GaugeVec
@@ -28,8 +29,12 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}, []string{"authority", "op", "kind", "cause"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "springtide_authority_request_seconds",
-			Help:    "Duration of requests to authorities.",
+			Help:    "Duration of requests to all authorities.",
 			Buckets: []float64{.002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20},
+		}, []string{"op"}),
+		busy: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "springtide_authority_busy_seconds_total",
+			Help: "Time spent in requests to an authority; over their number it is what one takes.",
 		}, []string{"authority", "op"}),
 		held: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "springtide_authority_held_total",
@@ -52,7 +57,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.held, m.inFlight, m.limit, m.breaker} {
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.busy, m.held, m.inFlight, m.limit, m.breaker} {
 		errs = append(errs, reg.Register(c))
 	}
 	return m, errors.Join(errs...)
@@ -60,7 +65,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 
 func (m *metrics) request(code, op string, o Outcome, took time.Duration) {
 	m.requests.WithLabelValues(code, op, o.Kind.String(), boundCause(o.Cause)).Inc()
-	m.seconds.WithLabelValues(code, op).Observe(took.Seconds())
+	m.seconds.WithLabelValues(op).Observe(took.Seconds())
+	m.busy.WithLabelValues(code, op).Add(took.Seconds())
 }
 
 // boundCause keeps a connector's slip from growing the label set.

@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
+
+	"springtide/services/telemetry/redact"
 )
 
 // Config of a Log. Only Brokers is needed.
@@ -35,7 +37,8 @@ type Config struct {
 	// TLS, if not nil, encrypts every connection.
 	TLS *tls.Config
 	// User and Password, if set, log in with SASL PLAIN; use TLS with it.
-	User, Password string
+	User     string
+	Password redact.Secret
 	// StartTimeout bounds how long Open waits for a broker that is starting.
 	// Default 30 s; the context may end it earlier.
 	StartTimeout time.Duration
@@ -120,5 +123,5 @@ func (c Config) sasl() sasl.Mechanism {
 	if c.User == "" {
 		return nil
 	}
-	return plain.Mechanism{Username: c.User, Password: c.Password}
+	return plain.Mechanism{Username: c.User, Password: c.Password.Reveal()}
 }

@@ -174,16 +174,26 @@ type Error struct {
 }
 
 // Error names the reason, the field and the cause, and no argument, so that a
-// log line never quotes a return.
+// log line never quotes a return. What somebody typed may be part of a field's
+// path, in quotes.
 func (e *Error) Error() string {
 	text := e.Reason
 	if e.Field != "" {
-		text += " at " + e.Field
+		text += " at " + unquoted(e.Field)
 	}
 	if e.Err != nil {
 		text += ": " + e.Err.Error()
 	}
 	return text
+}
+
+// unquoted is a path without what it quotes.
+func unquoted(path string) string {
+	first, last := strings.IndexByte(path, '"'), strings.LastIndexByte(path, '"')
+	if last <= first {
+		return path
+	}
+	return path[:first+1] + "..." + path[last:]
 }
 
 // Unwrap is the cause.

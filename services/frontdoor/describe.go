@@ -43,12 +43,12 @@ func (s *filings) GetForm(_ context.Context, req *springtidev1.GetFormRequest) (
 	}
 	for _, known := range s.deps.Forms.Forms() {
 		if known.GetForm() == req.GetForm() {
-			return nil, &filing.Error{Reason: filing.ReasonEditionUnknown, Field: "edition", Err: err, Args: filing.Args{
+			return nil, &filing.Error{Reason: filing.ReasonEditionUnknown, Field: "edition", Args: filing.Args{
 				"form": req.GetForm(), "edition": req.GetEdition(),
 			}}
 		}
 	}
 	return nil, &filing.Error{
-		Reason: filing.ReasonFormUnknown, Field: "form", Err: err, Args: filing.Args{"form": req.GetForm()},
+		Reason: filing.ReasonFormUnknown, Field: "form", Args: filing.Args{"form": req.GetForm()},
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"springtide/services/filing"
+	"springtide/services/telemetry/redact"
 )
 
 // Errors that callers act on. Any other error means that Redis did not answer
@@ -39,8 +40,9 @@ type Config struct {
 	// Cluster makes a single address the seed of a Redis Cluster.
 	Cluster bool
 	// Username, Password and TLS are optional.
-	Username, Password string
-	TLS                *tls.Config
+	Username string
+	Password redact.Secret
+	TLS      *tls.Config
 	// Prefix starts every key and channel, so that installations can share a Redis. Empty: "st".
 	Prefix string
 	// Partitions is the frozen partition count of the filing topics. Required.
@@ -142,7 +144,7 @@ func newClient(cfg Config) redis.UniversalClient {
 	logging.Disable()
 	return redis.NewUniversalClient(&redis.UniversalOptions{
 		Addrs: cfg.Addrs, IsClusterMode: cfg.Cluster || len(cfg.Addrs) > 1,
-		Username: cfg.Username, Password: cfg.Password, TLSConfig: cfg.TLS,
+		Username: cfg.Username, Password: cfg.Password.Reveal(), TLSConfig: cfg.TLS,
 		PoolSize: cfg.PoolSize,
 		// The library never repeats a command: who calls knows whether that is wise.
 		MaxRetries: -1,

@@ -4,12 +4,13 @@ import (
 	"context"
 	"log/slog"
 
+	"springtide/services/telemetry/redact"
 	"springtide/services/telemetry/trace"
 )
 
 // LogHandler writes lines with next, each with the filing_id and the trace_id of
-// its context, where it has them.
-func LogHandler(next slog.Handler) slog.Handler { return logHandler{next} }
+// its context, where it has them, and without what package redact takes out.
+func LogHandler(next slog.Handler) slog.Handler { return logHandler{redact.Handler(next)} }
 
 type logHandler struct{ slog.Handler }
 

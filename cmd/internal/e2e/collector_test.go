@@ -17,6 +17,7 @@ import (
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 )
 
 // A span is a step of a trace as a collector gets it.
@@ -32,6 +33,7 @@ type collector struct {
 
 	mu    sync.Mutex
 	spans []span
+	raw   []byte // everything, as it came
 }
 
 // startCollector serves OTLP until the test ends.
@@ -57,8 +59,13 @@ func startCollector(tb testing.TB) *collector {
 
 // Export implements OTLP.
 func (c *collector) Export(_ context.Context, r *collectorpb.ExportTraceServiceRequest) (*collectorpb.ExportTraceServiceResponse, error) {
+	raw, err := proto.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.raw = append(c.raw, raw...)
 	for _, rs := range r.GetResourceSpans() {
 		service := attribute(rs.GetResource().GetAttributes(), "service.name")
 		for _, ss := range rs.GetScopeSpans() {
@@ -114,6 +121,13 @@ func (c *collector) traceOf(filing string) string {
 		}
 	}
 	return ""
+}
+
+// all is everything that arrived.
+func (c *collector) all() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return string(c.raw)
 }
 
 // path names a step and those above it, from the top.

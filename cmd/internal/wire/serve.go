@@ -74,6 +74,7 @@ func startAdmin(ctx context.Context, s *stack, o cli.Common) (*telemetry.Telemet
 		if listener, err = net.Listen("tcp", o.Admin); err != nil {
 			return nil, fmt.Errorf("admin port: %w", err)
 		}
+		o.Logger.Info("admin port is ready", "listen", listener.Addr().String())
 	}
 	tel, err := telemetry.New(ctx, telemetry.Config{Logger: o.Logger, Admin: listener, Trace: o.Trace})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/authority"
 	"springtide/services/filing"
+	"springtide/services/telemetry/redact"
 )
 
 // Config of a connector.
@@ -25,7 +26,7 @@ type Config struct {
 	Terms filing.Terms
 	// Token gives the bearer token for a VAT number; nil: none is sent (simulator).
 	// An error holds the filing back: nothing is sent.
-	Token func(ctx context.Context, vrn string) (string, error)
+	Token func(ctx context.Context, vrn string) (redact.Secret, error)
 	// Header is sent with every request, the fraud prevention headers for example.
 	Header http.Header
 	// MaxConns bounds the connections; 0: 64.
@@ -266,7 +267,7 @@ func (c *Connector) header(ctx context.Context, f authority.Filing) (http.Header
 		if err != nil {
 			return nil, fmt.Errorf("mtd: token: %w", err)
 		}
-		h.Set("Authorization", "Bearer "+token)
+		h.Set("Authorization", "Bearer "+token.Reveal())
 	}
 	return h, nil
 }

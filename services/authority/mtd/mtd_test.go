@@ -14,6 +14,7 @@ import (
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/authority"
 	"springtide/services/filing"
+	"springtide/services/telemetry/redact"
 )
 
 func sample() authority.Filing {
@@ -163,7 +164,7 @@ func TestTokenAndHeadersAreSentAndAFailingTokenSendsNothing(t *testing.T) {
 	var failing error
 	c, err := New(Config{
 		URL: s.URL, Terms: DefaultTerms(), Header: http.Header{"Gov-Client-Device-Id": {"d"}},
-		Token: func(_ context.Context, vrn string) (string, error) {
+		Token: func(_ context.Context, vrn string) (redact.Secret, error) {
 			if vrn != "123456789" {
 				t.Errorf("token for %q", vrn)
 			}
