@@ -101,6 +101,7 @@ func New(cfg Config, deps Deps) (*Loop, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scale group %s: %w", cfg.Group, err)
 	}
+	m.expect(cfg.Group)
 	return &Loop{
 		cfg: cfg, deps: deps, metrics: m, startUp: cfg.StartUp,
 		measurer: measurer{group: cfg.Group, topic: cfg.Topic, log: deps.Log, view: deps.View},

@@ -45,6 +45,13 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	return m, errors.Join(errs...)
 }
 
+// expect makes a group's series from the start, so that the first change counts.
+func (m *metrics) expect(group string) {
+	m.actions.WithLabelValues(group, "up")
+	m.actions.WithLabelValues(group, "down")
+	m.reaction.WithLabelValues(group)
+}
+
 func register[C prometheus.Collector](reg prometheus.Registerer, c *C) error {
 	err := reg.Register(*c)
 	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {

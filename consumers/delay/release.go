@@ -63,7 +63,7 @@ type metrics struct {
 
 func newMetrics() metrics {
 	label := []string{"topic"}
-	return metrics{
+	m := metrics{
 		held: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "springtide_delay_held", Help: "Parked records held in memory.",
 		}, label),
@@ -74,6 +74,12 @@ func newMetrics() metrics {
 			Name: "springtide_delay_parked_again_total", Help: "Records parked again: not due yet, or in the way of the commit.",
 		}, label),
 	}
+	for _, topic := range Topics() { // from the start, so that the first change counts
+		m.held.WithLabelValues(topic)
+		m.released.WithLabelValues(topic)
+		m.again.WithLabelValues(topic)
+	}
+	return m
 }
 
 // New makes a Releaser and registers its metrics. It starts nothing.

@@ -57,6 +57,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 func (m *metrics) expect(topics []spec) {
 	for _, t := range topics {
 		m.appendErrors.WithLabelValues(t.name)
+		m.appendRetries.WithLabelValues(t.name)
 		m.readRetries.WithLabelValues(t.name)
 	}
 	m.appendBatch.WithLabelValues(TopicDead)

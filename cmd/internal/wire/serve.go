@@ -82,6 +82,9 @@ func startAdmin(ctx context.Context, s *stack, o cli.Common) (*telemetry.Telemet
 	}
 	s.run(ctx, "admin port", tel.Run) // among the first to start and so the last to stop: a drain is seen to its end
 	s.seen = tel
+	if listener != nil {
+		o.Logger.Info("admin port is open", "admin", listener.Addr().String())
+	}
 	return tel, nil
 }
 

@@ -101,10 +101,15 @@ func (s *stack) stop() error {
 	return errors.Join(errs...)
 }
 
-// finish waits, then stops everything whatever happened.
+// finish waits, then stops everything whatever happened. Who was told to end while it
+// started has done as it was told: what that broke off is no error.
 func (s *stack) finish(ctx context.Context, err error) error {
-	if err == nil {
+	switch {
+	case err == nil:
 		err = s.wait(ctx)
+	case ctx.Err() != nil:
+		s.log.Info("told to end while starting", "broke_off", err)
+		err = nil
 	}
 	return errors.Join(err, s.stop())
 }
