@@ -61,15 +61,22 @@ func (l *Log) Check(ctx context.Context) []Finding {
 	return append(findings, l.auditBrokers(ctx)...)
 }
 
+// fixMissing is how topics come about.
+const fixMissing = "start `springtide serve` with --partitions (frozen from then on) and --replication 3: it makes all topics"
+
 // audit compares the topics with what they should be.
 func (l *Log) audit(ctx context.Context, meta map[string]kafka.Topic) ([]Finding, error) {
-	configs, err := l.topicConfigs(ctx)
+	configs, err := l.topicConfigs(ctx, meta)
 	if err != nil {
 		return nil, err
 	}
 	var out []Finding
 	for _, t := range l.sorted() {
 		found, ok := meta[t.full]
+		if !ok && l.cfg.Inspect {
+			out = append(out, Finding{Fail, t.full, "is not there", fixMissing})
+			continue
+		}
 		if !ok {
 			// Another process may have created it a moment ago.
 			return nil, fmt.Errorf("topic %s: %w", t.full, kafka.UnknownTopicOrPartition)

@@ -34,6 +34,9 @@ type Config struct {
 	// Prefix of all topic and group names on the broker, for tests and for
 	// clusters that several installations share. The API never shows it.
 	Prefix string
+	// Inspect opens the log for Check alone: what is there is taken as it is, and
+	// nothing is created or refused.
+	Inspect bool
 	// TLS, if not nil, encrypts every connection.
 	TLS *tls.Config
 	// User and Password, if set, log in with SASL PLAIN; use TLS with it.

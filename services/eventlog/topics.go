@@ -50,6 +50,9 @@ func (l *Log) ensureTopics(ctx context.Context) error {
 		l.cfg.Partitions = found
 		l.layOut()
 	}
+	if l.cfg.Inspect {
+		return nil
+	}
 	var missing []kafka.TopicConfig
 	for _, t := range l.sorted() {
 		if _, ok := meta[t.full]; !ok {
@@ -156,13 +159,19 @@ func (l *Log) create(ctx context.Context, missing []kafka.TopicConfig) error {
 	return nil
 }
 
-// topicConfigs reads the configuration of the log's topics, by full name.
-func (l *Log) topicConfigs(ctx context.Context) (map[string]map[string]string, error) {
+// topicConfigs reads the configuration of the log's topics that are there, by full name.
+func (l *Log) topicConfigs(ctx context.Context, there map[string]kafka.Topic) (map[string]map[string]string, error) {
 	req := &kafka.DescribeConfigsRequest{}
 	for _, t := range l.sorted() {
+		if _, ok := there[t.full]; !ok {
+			continue
+		}
 		req.Resources = append(req.Resources, kafka.DescribeConfigRequestResource{
 			ResourceType: kafka.ResourceTypeTopic, ResourceName: t.full,
 		})
+	}
+	if len(req.Resources) == 0 {
+		return nil, nil
 	}
 	res, err := l.client.DescribeConfigs(ctx, req)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -94,7 +95,34 @@ func checkServer(ctx context.Context, c *redis.Client) []Finding {
 		}
 		parseInfo(info, text)
 	}
-	return append(found, judge(at, info)...)
+	return append(append(found, checkClock(ctx, c, at)...), judge(at, info)...)
+}
+
+// mostSkew is how far two clocks may be apart. No decision about sending compares
+// them, but due times, deadlines and traces do.
+const mostSkew = 2 * time.Second
+
+// checkClock compares the clock of this machine with that of the server.
+func checkClock(ctx context.Context, c *redis.Client, at string) []Finding {
+	before := time.Now()
+	theirs, err := c.Time(ctx).Result()
+	if err != nil {
+		return nil // not permitted; nothing else depends on it
+	}
+	after := time.Now()
+	return judgeClock(at, before, after, theirs)
+}
+
+// judgeClock is pure. The server looked at its clock between before and after.
+func judgeClock(at string, before, after, theirs time.Time) []Finding {
+	skew := max(before.Sub(theirs), theirs.Sub(after), 0)
+	if skew > mostSkew {
+		return []Finding{{
+			Warn, fmt.Sprintf("%sits clock and this machine's are %s apart", at, skew.Round(time.Millisecond)),
+			"Run a time service (chrony, systemd-timesyncd) on both machines.",
+		}}
+	}
+	return []Finding{{OK, at + "its clock and this machine's agree", ""}}
 }
 
 // parseInfo reads the "name:value" lines of INFO.

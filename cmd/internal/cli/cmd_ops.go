@@ -119,13 +119,17 @@ func (a *app) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check an installation, with a fix for each finding",
-		Long: `Doctor looks at what Springtide runs on: topics, partitions, retention and
-acknowledgements on Kafka, eviction on Redis, and the forms in this binary. Each
-line says what was found and how to mend it.
+		Long: `Doctor looks at an installation and changes nothing: topics, partitions, retention,
+replicas and brokers' settings on Kafka; version, eviction, memory and clock of
+Redis, and how much of the view is ready; the workers and the scaler, as they report;
+whether the authorities given take a connection (nothing is sent); the pepper, where
+this machine has it; and the forms in this binary. Each line says what was found
+and how to mend it.
 
 Exit code 1: something is wrong.`,
-		Example: `  springtide doctor --kafka 127.0.0.1:9092 --redis 127.0.0.1:6379`,
-		Args:    arguments(0, 0, ""),
+		Example: `  springtide doctor --kafka 127.0.0.1:9092 --redis 127.0.0.1:6379
+  springtide doctor --kafka K:9092 --redis R:6379 --authority cn.11=https://... --pepper /etc/springtide/pepper`,
+		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if a.deps.Doctor == nil {
 				return errNotBuilt

@@ -180,8 +180,9 @@ Exit codes: 0 done; 1 usage or start-up; 2 finished, but something needs you
 		a.cancelCommand(), a.retryCommand(), a.receiptCommand(), a.formsCommand())
 	add("run", a.serveCommand(), a.workCommand(), a.simCommand(), a.keysCommand(), a.deadCommand(),
 		a.quarantineCommand(), a.overviewCommand(), a.authoritiesCommand(), a.failuresCommand(), a.tenantsCommand(), a.actsCommand(), a.sweepCommand(), a.doctorCommand(), a.chaosCommand(), a.loadtestCommand(), a.scaleCommand())
-	root.AddCommand(a.versionCommand(), a.embeddedCommand())
+	root.AddCommand(a.versionCommand(), a.manCommand(), a.embeddedCommand())
 	parent(root)
+	completeChoices(root)
 	return root
 }
 

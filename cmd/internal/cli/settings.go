@@ -344,6 +344,19 @@ func (c *choice) Set(s string) error {
 	return nil
 }
 
+// completeChoices lets shells complete the words of every flag that takes one of a few.
+func completeChoices(cmd *cobra.Command) {
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if c, ok := f.Value.(*choice); ok {
+			words := cobra.FixedCompletions(c.allowed, cobra.ShellCompDirectiveNoFileComp)
+			_ = cmd.RegisterFlagCompletionFunc(f.Name, words) // fails for a flag that has them already
+		}
+	})
+	for _, c := range cmd.Commands() {
+		completeChoices(c)
+	}
+}
+
 // orList writes "a, b or c".
 func orList(words []string) string {
 	if len(words) < 2 {

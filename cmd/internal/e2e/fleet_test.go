@@ -58,7 +58,7 @@ func startFleet(t *testing.T, c *cluster) *fleet {
 			continue
 		}
 		words := []string{"SPRINGTIDE_DATA=" + filepath.Join(c.dir, "site")} // the image sets this one
-		delete(s.Environment, "SPRINGTIDE_PARTITIONS") // the topics may be there, from another test
+		delete(s.Environment, "SPRINGTIDE_PARTITIONS")                       // the topics may be there, from another test
 		for k, v := range s.Environment {
 			words = append(words, k+"="+here.Replace(v))
 		}
