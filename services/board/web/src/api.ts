@@ -12,7 +12,7 @@ const at = encodeURIComponent;
 export const api = {
   calendar: (month: string) => call<Calendar>("GET", "/v1/calendar" + query({ month })),
 
-  filings: (month: string) => pages<Filing>("/v1/filings", "filings", { period_end_month: month }),
+  filings: (month: string, came?: (page: Filing[]) => void) => pages("/v1/filings", "filings", { period_end_month: month }, came),
   newestFiling: async () => (await call<{ filings?: Filing[] }>("GET", "/v1/filings?page_size=1")).filings?.[0],
   batchGet: async (ids: string[]) => (await call<{ filings?: Filing[] }>("POST", "/v1/filings:batchGet", { filing_ids: ids })).filings ?? [],
   returns: async (ids: string[]) => (await call<{ returns?: FiledReturn[] }>("POST", "/v1/filings:batchGetReturns", { filing_ids: ids })).returns ?? [],
@@ -25,7 +25,7 @@ export const api = {
   forms: async () => (await call<{ forms?: FormSummary[] }>("GET", "/v1/forms")).forms ?? [],
   form: async (name: string, edition?: string) => (await call<{ form: Form }>("GET", `/v1/forms/${at(name)}` + query({ edition }))).form,
 
-  drafts: (month: string) => pages<Draft>("/v1/drafts", "drafts", { period_end_month: month }),
+  drafts: (month: string, came?: (page: Draft[]) => void) => pages("/v1/drafts", "drafts", { period_end_month: month }, came),
   newestDraft: async () => (await call<{ drafts?: Draft[] }>("GET", "/v1/drafts?page_size=1")).drafts?.[0],
   saveDraft: async (r: Return, etag?: string) => (await call<{ draft: Draft }>("PUT", "/v1/drafts", { return: r, ...(etag ? { etag } : {}) })).draft,
   deleteDraft: (id: string) => call<object>("DELETE", `/v1/drafts/${at(id)}`),

@@ -14,7 +14,7 @@ import { addMonths, groups, type Group } from "./model";
 import { loadError, session, sessions, toast } from "./session";
 import {
   calendar, close, counts, filter, formColumns, formShort, live, loading, month,
-  offers, open, opened, readySelected, rows, selected, shownItems, spoken, total, ready,
+  offers, open, opened, partial, readySelected, rows, selected, shownItems, spoken, total, ready,
 } from "./store";
 import { Table } from "./table";
 import { Dialog, Menu, Note } from "./ui";
@@ -226,6 +226,7 @@ function Toolbar() {
           ? <>{t("selected", { count: number(selected.value.size) })} <button type="button" class="link" onClick={() => (selected.value = new Set())}>{t("selected.clear")}</button></>
           : rows.value.length === total.value ? n("rows.count.one", "rows.count", total.value, { shown: number(total.value) })
             : t("rows.of", { shown: number(rows.value.length), total: number(total.value) })}
+        {partial.value && !loading.value && <> {t("loading.more")}</>}
       </span>
       <div class="spacer" />
       <div class="actions">
@@ -238,7 +239,7 @@ function Toolbar() {
         {offers.value.missing && <button type="button" class="btn" onClick={() => (dialog.value = "missing")}><Icon name="gap" /><span class="label">{t("missing")}</span></button>}
         {offers.value.drafts && files && (chosen > 0
           ? <button type="button" class="btn primary" onClick={() => (dialog.value = "file-selected")}><Icon name="send" />{t("file.some")} <b>{number(chosen)}</b></button>
-          : <button type="button" class="btn primary" disabled={ready.value.length === 0} onClick={() => (dialog.value = "file")}><Icon name="send" />{t("file.all")} <b>{number(ready.value.length)}</b></button>)}
+          : <button type="button" class="btn primary" disabled={ready.value.length === 0 || partial.value} onClick={() => (dialog.value = "file")}><Icon name="send" />{t("file.all")} <b>{number(ready.value.length)}</b></button>)}
       </div>
     </div>
   );
@@ -259,7 +260,7 @@ function shortcut(e: KeyboardEvent): void {
     document.getElementById("search")?.focus();
     e.preventDefault();
   } else if (e.key === "?") dialog.value = "keys";
-  else if (e.key === "F" && ready.peek().length > 0 && offers.peek().drafts) dialog.value = "file";
+  else if (e.key === "F" && ready.peek().length > 0 && !partial.peek() && offers.peek().drafts) dialog.value = "file";
 }
 
 function Keys({ onClose }: { onClose: () => void }) {

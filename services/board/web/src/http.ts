@@ -70,12 +70,16 @@ export function query(args: Record<string, string | number | undefined>): string
   return s ? "?" + s : "";
 }
 
-// pages walks an AIP-158 list to its end.
-export async function pages<T>(path: string, field: string, args: Record<string, string | number | undefined>): Promise<T[]> {
+// pages walks an AIP-158 list to its end, and shows every page as it comes.
+export async function pages<T>(
+  path: string, field: string, args: Record<string, string | number | undefined>, came?: (page: T[]) => void,
+): Promise<T[]> {
   const all: T[] = [];
   for (let token: string | undefined = ""; token !== undefined; ) {
     const page: Record<string, unknown> = await call("GET", path + query({ page_size: 500, ...args, page_token: token }));
-    all.push(...((page[field] as T[] | undefined) ?? []));
+    const items = (page[field] as T[] | undefined) ?? [];
+    all.push(...items);
+    came?.(items);
     token = (page["next_page_token"] as string | undefined) || undefined;
   }
   return all;

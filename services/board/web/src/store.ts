@@ -17,7 +17,8 @@ export const calendar = signal<Calendar | null>(null);
 export const forms = signal<FormSummary[]>([]);
 export const filter = signal<Filter>({ group: "all", form: "", text: "" });
 export const selected = signal<ReadonlySet<string>>(new Set()); // clients
-export const loading = signal(true);
+export const loading = signal(true); // nothing can be shown yet
+export const partial = signal(true); // what is shown is not all there is
 export const live = signal<"on" | "lost" | "poll">("on");
 export const offers = signal({ drafts: true, missing: true, imports: true }); // what this server can do
 export const opened = signal<{ client: string; form?: string } | null>(null);
@@ -194,6 +195,7 @@ export async function open(to: string): Promise<void> {
   batch(() => {
     month.value = to;
     loading.value = true;
+    partial.value = true;
     loadError.value = "";
     selected.value = new Set();
     calendar.value = null;
@@ -204,12 +206,23 @@ export async function open(to: string): Promise<void> {
   seen.clear();
   revision.value++;
   api.calendar(to).then((c) => { if (load === loads) calendar.value = c; }).catch(() => undefined);
-  try {
-    const [list] = await Promise.all([api.filings(to), reloadDrafts(load)]);
-    if (load !== loads) return;
-    list.forEach(putFiling);
-    flush();
+  // The first page is shown at once; all of them can take a while on a slow line.
+  const show = (page: unknown[]): void => {
+    if (load !== loads || page.length === 0) return;
+    if (loading.peek()) flush();
     loading.value = false;
+  };
+  try {
+    await Promise.all([
+      api.filings(to, (page) => { if (load === loads) page.forEach(putFiling); show(page); }),
+      loadDrafts(load, show),
+    ]);
+    if (load !== loads) return;
+    flush();
+    batch(() => {
+      loading.value = false;
+      partial.value = false;
+    });
     void connect();
   } catch (e) {
     if (load !== loads) return;
@@ -220,18 +233,32 @@ export async function open(to: string): Promise<void> {
   }
 }
 
-export async function reloadDrafts(load = loads): Promise<void> {
-  if (!offers.peek().drafts) return;
+async function loadDrafts(load: number, show: (page: Draft[]) => void): Promise<Set<string>> {
+  const found = new Set<string>();
+  if (!offers.peek().drafts) return found;
   try {
-    const list = await api.drafts(month.peek());
-    if (load !== loads) return;
-    for (const id of drafts.keys()) touch(id);
-    drafts.clear();
-    list.forEach(putDraft);
+    await api.drafts(month.peek(), (page) => {
+      if (load !== loads) return;
+      for (const d of page) {
+        putDraft(d);
+        found.add(d.filing_id);
+      }
+      show(page);
+    });
   } catch (e) {
     if (!(e instanceof Problem && e.absent)) throw e;
     offers.value = { drafts: false, missing: offers.peek().missing, imports: false };
   }
+  return found;
+}
+
+// reloadDrafts takes the drafts anew; those that are gone at the server go here.
+export async function reloadDrafts(): Promise<void> {
+  const load = loads;
+  const before = [...drafts.keys()];
+  const found = await loadDrafts(load, () => undefined);
+  if (load !== loads) return;
+  for (const id of before) if (!found.has(id)) dropDraft(id);
 }
 
 // connect holds one stream while the tab can be seen and there is a place for it;

@@ -11,6 +11,7 @@ export const texts = {
   "close": pair("关闭", "Close"),
   "cancel": pair("取消", "Cancel"),
   "back": pair("返回", "Back"),
+  "loading.more": pair("（正在载入其余部分…）", "(loading the rest…)"),
   "loading": pair("正在加载…", "Loading…"),
   "retry": pair("重试", "Try again"),
   "none": pair("无", "none"),
