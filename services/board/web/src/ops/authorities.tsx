@@ -71,7 +71,7 @@ function AuthorityRow({ a, pause, act }: { a: Authority; pause: Pause | undefine
   const note = wider ? o("authority.paused.with", { code: wider }) : noteOf(a);
   return (
     <tr class={int(a.open) === 0 && look.rank === 4 ? "idle" : ""}>
-      <th scope="row" class="name"><b>{a.authority}</b>{a.class && <span class="muted">{o("authority.class", { class: a.class })}</span>}</th>
+      <th scope="row" class="name"><b>{a.authority || o("authority.unnamed")}</b>{a.class && <span class="muted">{o("authority.class", { class: a.class })}</span>}</th>
       <Cell label={o("authority.state")} wide><Mark tone={look.tone} icon={look.icon}>{o(`authority.${stateOf(a)}`)}</Mark>{note && <span class="under">{note}</span>}</Cell>
       <Cell label={o("authority.queue")} num><b>{number(int(a.open))}</b>{int(a.confirming) > 0 && <span class="under">{o("authority.confirming", { count: number(int(a.confirming)) })}</span>}</Cell>
       <Cell label={o("authority.quota")}><Quota a={a} /></Cell>
@@ -79,7 +79,7 @@ function AuthorityRow({ a, pause, act }: { a: Authority; pause: Pause | undefine
       <Cell label={o("authority.answers")} wide>{(a.outcomes ?? []).length === 0 ? "–" : <span class="answers">{a.outcomes!.map((k) => <span key={k.kind} class={`answer-${k.kind}`}>{known(`outcome.${k.kind}`, k.kind, { n: rate(k.per_second) })}</span>)}</span>}</Cell>
       <Cell label={o("authority.done")}>{a.eta ? range(a) : int(a.open) > 0 ? o("done.nobody") : "–"}</Cell>
       <td class="row-act">
-        {!wider && <button type="button" class="btn" aria-label={`${a.paused ? o("resume") : o("pause")} ${a.authority}`} data-authority={a.authority} onClick={() => act(a, pause?.below.length)}>{a.paused ? o("resume") : o("pause")}</button>}
+        {!wider && a.authority && <button type="button" class="btn" aria-label={`${a.paused ? o("resume") : o("pause")} ${a.authority}`} data-authority={a.authority} onClick={() => act(a, pause?.below.length)}>{a.paused ? o("resume") : o("pause")}</button>}
       </td>
     </tr>
   );

@@ -6,7 +6,7 @@ import { batch, computed, signal, type Signal } from "@preact/signals";
 import { Problem } from "../http";
 import { session, sessions, wordsOf } from "../session";
 import { ops, watchPath } from "./api";
-import type { Act, DeadLetter, Failure, Overview, Page, Quarantined, Tenant } from "./types";
+import { int, type Act, type DeadLetter, type Failure, type Overview, type Page, type Quarantined, type Tenant } from "./types";
 
 // A Listed is what was asked for last, and why it could not be had.
 export interface Listed<T> { value: T | undefined; failure: string }
@@ -34,8 +34,10 @@ export const serverNow = (): number => Date.now() + skew;
 function hear(o: Overview): void {
   heardAt = performance.now();
   skew = Date.parse(o.time) - Date.now() || 0;
+  // Of a filing whose submission was not seen yet, nobody knows for which authority it is.
+  const authorities = (o.authorities ?? []).filter((a) => a.authority || int(a.open) > 0).map((a) => ({ ...a, authority: a.authority ?? "" }));
   batch(() => {
-    overview.value = o;
+    overview.value = { ...o, authorities };
     silence.value = 0;
   });
 }

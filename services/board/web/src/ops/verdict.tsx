@@ -9,7 +9,7 @@ import { Chart } from "./chart";
 import { pausesOf, type Act, type Pause } from "./authorities";
 import { Mark, useFew, type Tone } from "./parts";
 import { connected, deadLetters, failures, overview, serverNow, silence, stale } from "./store";
-import { o } from "./text";
+import { many, o } from "./text";
 import { dueMoment, moment, rate, span } from "./time";
 import { int, type Failure, type Overview, type Verdict } from "./types";
 
@@ -144,8 +144,8 @@ export function todoOf(v: Overview, failed: Failure[], dead: number): Deed[] {
     out.push({ key: f.reason, tone: "warn", icon: "repeat", text: o("todo.refused", { count: number(int(f.count)), reason: f.code || f.reason }), to: "failures" });
   }
   const unsure = v.states?.find((s) => s.state === "FILING_STATE_NEEDS_ATTENTION")?.count ?? 0;
-  if (unsure > 0) out.push({ key: "quarantine", tone: "warn", icon: "person", text: o("todo.quarantine", { count: number(unsure) }), to: "quarantine" });
-  if (dead > 0) out.push({ key: "dead", tone: "warn", icon: "inbox", text: o("todo.dead", { count: number(dead) }), to: "dead" });
+  if (unsure > 0) out.push({ key: "quarantine", tone: "warn", icon: "person", text: many("todo.quarantine.one", "todo.quarantine", unsure), to: "quarantine" });
+  if (dead > 0) out.push({ key: "dead", tone: "warn", icon: "inbox", text: many("todo.dead.one", "todo.dead", dead), to: "dead" });
   return out.sort((a, b) => Number(b.tone === "bad") - Number(a.tone === "bad"));
 }
 
