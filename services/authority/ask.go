@@ -32,7 +32,7 @@ func (g *Guard) Submit(ctx context.Context, f Filing) Outcome {
 	permit, ok := g.limiter.TryAcquirePermit() // none if the limit fell since Admit: this one teaches nothing
 	begin := time.Now()
 	out := g.conn.Submit(ctx, f)
-	g.learn("submit", out, time.Since(begin))
+	g.learn(ctx, "submit", out, time.Since(begin))
 	switch {
 	case !ok:
 	case learnable(out):
@@ -64,7 +64,7 @@ func (g *Guard) Query(ctx context.Context, f Filing) Outcome {
 func (g *Guard) query(ctx context.Context, f Filing) Outcome {
 	begin := time.Now()
 	out := g.conn.Query(ctx, f)
-	g.learn("query", out, time.Since(begin))
+	g.learn(ctx, "query", out, time.Since(begin))
 	return out
 }
 
@@ -72,8 +72,8 @@ func canQuery(c filing.Class) bool { return c == filing.ClassB || c == filing.Cl
 
 // learn draws the conclusions from an answer. Failed queries count against the
 // authority; answered ones do not speak for its submissions.
-func (g *Guard) learn(op string, out Outcome, took time.Duration) {
-	g.metrics.request(g.code, op, out, took)
+func (g *Guard) learn(ctx context.Context, op string, out Outcome, took time.Duration) {
+	g.metrics.request(ctx, g.code, op, out, took)
 	g.requests.Add(1)
 	if op == "submit" {
 		g.answers[out.Kind].Add(1)

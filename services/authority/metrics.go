@@ -1,12 +1,15 @@
 package authority
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"springtide/services/telemetry/trace"
 )
 
 // metrics of all guards of a router. Labels are bounded: configured authority
@@ -63,9 +66,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	return m, errors.Join(errs...)
 }
 
-func (m *metrics) request(code, op string, o Outcome, took time.Duration) {
+func (m *metrics) request(ctx context.Context, code, op string, o Outcome, took time.Duration) {
 	m.requests.WithLabelValues(code, op, o.Kind.String(), boundCause(o.Cause)).Inc()
-	m.seconds.WithLabelValues(op).Observe(took.Seconds())
+	trace.Observe(ctx, m.seconds.WithLabelValues(op), took.Seconds())
 	m.busy.WithLabelValues(code, op).Add(took.Seconds())
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"sync"
 	"time"
@@ -241,7 +242,7 @@ func (a *appender) send(ctx context.Context, batch []*waiting) {
 		a.send(ctx, batch[len(batch)/2:])
 		return
 	}
-	a.log.metrics.appendSeconds.WithLabelValues(a.topic.name).Observe(time.Since(began).Seconds())
+	trace.ObserveAny(a.log.metrics.appendSeconds.WithLabelValues(a.topic.name), time.Since(began).Seconds(), tracesOf(batch))
 	a.log.metrics.appendBatch.WithLabelValues(a.topic.name).Observe(float64(len(batch)))
 	if err != nil {
 		a.log.metrics.appendErrors.WithLabelValues(a.topic.name).Inc()
@@ -253,6 +254,17 @@ func (a *appender) send(ctx context.Context, batch []*waiting) {
 			continue
 		}
 		w.finish(base+int64(i), nil)
+	}
+}
+
+// tracesOf are the traces of the records of a batch.
+func tracesOf(batch []*waiting) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, w := range batch {
+			if w.record.Trace != "" && !yield(w.record.Trace) {
+				return
+			}
+		}
 	}
 }
 

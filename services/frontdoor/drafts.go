@@ -231,7 +231,7 @@ func (s *filings) SubmitDrafts(ctx context.Context, req *springtidev1.SubmitDraf
 			s.deps.Logger.WarnContext(ctx, "drafts that were filed stay", "drafts", len(sent), "error", err)
 		}
 	}
-	s.acknowledged("SubmitDrafts", began, appended)
+	s.acknowledged(ctx, "SubmitDrafts", began, appended)
 	info := status.BatchInfo{Batch: batch, Title: req.GetTitle(), Size: acknowledged, CreateTime: began}
 	if acknowledged > 0 {
 		s.rememberBatch(ctx, who.Tenant, info)

@@ -1,12 +1,15 @@
 package frontdoor
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
+
+	"springtide/services/telemetry/trace"
 )
 
 type metrics struct {
@@ -59,9 +62,9 @@ func (d *door) done(method string, code codes.Code) {
 }
 
 // acknowledged notes how long n submissions waited.
-func (d *door) acknowledged(method string, began time.Time, n int) {
+func (d *door) acknowledged(ctx context.Context, method string, began time.Time, n int) {
 	if n > 0 {
-		d.metrics.ack.WithLabelValues(method).Observe(time.Since(began).Seconds())
+		trace.Observe(ctx, d.metrics.ack.WithLabelValues(method), time.Since(began).Seconds())
 		d.metrics.appended.Add(float64(n))
 	}
 }

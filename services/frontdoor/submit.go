@@ -54,7 +54,7 @@ func (s *filings) SubmitFiling(
 		return nil, it.err
 	}
 	if it.known == nil {
-		s.acknowledged("SubmitFiling", began, 1)
+		s.acknowledged(ctx, "SubmitFiling", began, 1)
 	}
 	return &springtidev1.SubmitFilingResponse{
 		FilingId: string(it.id), SubmissionId: it.submissionID, Filing: it.filing,
@@ -100,7 +100,7 @@ func (s *filings) SubmitFilingBatch(
 			appended++
 		}
 	}
-	s.acknowledged("SubmitFilingBatch", began, appended)
+	s.acknowledged(ctx, "SubmitFilingBatch", began, appended)
 	info := status.BatchInfo{Batch: batch, Title: req.GetTitle(), Size: acknowledged, CreateTime: began}
 	if acknowledged > 0 {
 		s.rememberBatch(ctx, id.Tenant, info)

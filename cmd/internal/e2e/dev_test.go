@@ -24,7 +24,13 @@ func startDev(tb testing.TB, data string, args ...string) *site {
 // startDevOf is startDev with another build of the program.
 func startDevOf(tb testing.TB, path, data string, args ...string) *site {
 	tb.Helper()
-	p := startOf(tb, path, "dev", append([]string{
+	return startDevWith(tb, nil, path, data, args...)
+}
+
+// startDevWith is startDevOf with settings in the environment.
+func startDevWith(tb testing.TB, env []string, path, data string, args ...string) *site {
+	tb.Helper()
+	p := startWith(tb, env, path, "dev", append([]string{
 		"dev", "--data", data, "--grpc", "127.0.0.1:0", "--http", "", "--admin", "",
 	}, args...)...)
 	m := p.await(`springtide is ready: grpc (\S+), key in (\S+), authority (\S+), kafka (\S+)\n`)
