@@ -76,6 +76,31 @@ func TestOneClickIsOneTrace(t *testing.T) {
 	})
 }
 
+// What was parked goes on in the trace it was parked in.
+func TestParkedWorkJoinsItsTrace(t *testing.T) {
+	t.Parallel()
+	got := startCollector(t)
+	c := startCluster(t, startServers(t), tenantOfThisRun(), "--latency", "1ms")
+	c.env = got.env()
+	d := c.serve()
+	workers := []*process{c.work("validate"), c.work("project"), c.work("submit")}
+	faults(t, c.simURL, `{"faults":[{"kind":"throttle","count":1,"retry_after":"2s"}]}`)
+	click := newTrace()
+	id := submitOne(d.as(click.context(t.Context())), t, d, chineseOnly(sampleFirm(t, 40, false), 1)[0])
+	awaitState(t, d, id, springtidev1.FilingState_FILING_STATE_ACCEPTED)
+	eventually(t, "the second try to arrive", func() bool {
+		all := got.trace(click.id)
+		return slices.ContainsFunc(all, func(s span) bool {
+			p := path(s, all)
+			return s.GetName() == "HTTP POST" && strings.Contains(p, " > parked > submit > ") && strings.Contains(p, " > append filings.delay.30s")
+		})
+	})
+	var tree strings.Builder
+	printTree(&tree, got.trace(click.id))
+	t.Logf("a filing that was parked:\n%s", tree.String())
+	endAll(t, workers)
+}
+
 // A clickTrace is a trace that a client began.
 type clickTrace struct{ id, parent string }
 

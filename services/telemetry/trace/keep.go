@@ -10,51 +10,93 @@ import (
 
 // Bounds of what a process remembers.
 const (
-	// heldSpans are the last steps of traces that were not sampled: about 4 MiB.
-	heldSpans = 4096
+	// heldRoots are the last roots of traces that were not sampled, with the steps
+	// below them: a few MiB.
+	heldRoots = 1024
 	// keptTraces are the last traces that are kept because something failed.
 	keptTraces = 4096
 )
 
 // A keeper keeps the traces in which something failed although they were not
-// sampled. It holds the last steps of all others for as long as there is room; when
-// one fails, those of its trace go out, and everything in this trace that begins
+// sampled. It holds the last of all others for as long as there is room; when one
+// fails, what is held of it goes out, and everything in this trace that begins
 // later, here or in the process that reads the record, counts as sampled.
 type keeper struct {
 	out func(sdk.ReadOnlySpan)
 
 	mu   sync.Mutex
-	held []sdk.ReadOnlySpan // a ring
-	ids  []otel.TraceID     // of those held
+	held []held // a ring
 	next int
 	kept map[otel.TraceID]struct{}
 	last []otel.TraceID // of those kept, a ring
 	at   int
 }
 
-func newKeeper(out func(sdk.ReadOnlySpan), held, kept int) *keeper {
+// held is a root, and what OpenTelemetry made of it if it was one of its own.
+type held struct {
+	id   otel.TraceID
+	root *Span
+	span sdk.ReadOnlySpan
+}
+
+func newKeeper(out func(sdk.ReadOnlySpan), roots, kept int) *keeper {
 	return &keeper{
-		out: out, held: make([]sdk.ReadOnlySpan, held), ids: make([]otel.TraceID, held),
-		kept: make(map[otel.TraceID]struct{}), last: make([]otel.TraceID, kept),
+		out: out, held: make([]held, roots), kept: make(map[otel.TraceID]struct{}), last: make([]otel.TraceID, kept),
 	}
 }
 
 // trace keeps a trace.
 func (k *keeper) trace(id otel.TraceID) {
+	for _, h := range k.take(id) { // without the lock: the sampler asks us
+		if h.span != nil {
+			k.out(h.span)
+		}
+		if h.root != nil {
+			h.root.allReal()
+		}
+	}
+}
+
+// take notes that a trace is kept and gives what is held of it, the oldest first.
+func (k *keeper) take(id otel.TraceID) (all []held) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if _, ok := k.kept[id]; ok {
-		return
+		return nil
 	}
 	delete(k.kept, k.last[k.at])
 	k.kept[id], k.last[k.at] = struct{}{}, id
 	k.at = (k.at + 1) % len(k.last)
-	for i := range k.ids { // the oldest first
-		if i = (k.next + i) % len(k.ids); k.ids[i] == id {
-			k.out(k.held[i])
-			k.held[i], k.ids[i] = nil, otel.TraceID{}
+	for i := range k.held {
+		if h := &k.held[(k.next+i)%len(k.held)]; h.id == id {
+			all = append(all, *h)
+			*h = held{}
 		}
 	}
+	return all
+}
+
+// hold remembers a root that ends, and reports whether it may: it may not if its trace
+// is kept meanwhile.
+func (k *keeper) hold(root *Span) bool {
+	root.mu.Lock()
+	sc, light := root.context(), root.span == nil || len(root.steps) > 0
+	root.mu.Unlock()
+	if sc.IsSampled() || !light {
+		return true // there is nothing to remember
+	}
+	return k.put(held{id: sc.TraceID(), root: root})
+}
+
+func (k *keeper) put(h held) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, ok := k.kept[h.id]; ok {
+		return false
+	}
+	k.held[k.next] = h
+	k.next = (k.next + 1) % len(k.held)
+	return true
 }
 
 // has reports whether a trace is kept.
@@ -71,18 +113,9 @@ func (k *keeper) OnStart(context.Context, sdk.ReadWriteSpan) {}
 // OnEnd sends a step out or holds it.
 func (k *keeper) OnEnd(s sdk.ReadOnlySpan) {
 	sc := s.SpanContext()
-	if sc.IsSampled() {
+	if sc.IsSampled() || !k.put(held{id: sc.TraceID(), span: s}) {
 		k.out(s)
-		return
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if _, ok := k.kept[sc.TraceID()]; ok {
-		k.out(s)
-		return
-	}
-	k.held[k.next], k.ids[k.next] = s, sc.TraceID()
-	k.next = (k.next + 1) % len(k.ids)
 }
 
 // Shutdown and ForceFlush implement sdk.SpanProcessor; the exporter's own Run does both.

@@ -14,6 +14,7 @@ package trace
 import (
 	"context"
 	"encoding/hex"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -22,15 +23,56 @@ import (
 )
 
 // A Span is one step of a trace. It is used by one goroutine, apart from Fail.
+//
+// A step of a trace that is kept is one of OpenTelemetry's from the beginning. One
+// that is not is light: it costs two small allocations, and becomes one of
+// OpenTelemetry's, with the times it had, when something in its trace fails.
 type Span struct {
-	span   otel.Span
 	tracer *Tracer
+	// root is the step with which this process came into the trace, or this one.
+	root *Span
+	// parent is nil for a root, and remote is where that comes from.
+	parent *Span
+	remote otel.SpanContext
+
+	// Guarded by root.mu, like everything below.
+	span   otel.Span // nil while it is light
+	name   string
+	kind   otel.SpanKind
+	began  time.Time
+	ended  time.Time
+	attrs  [lightAttrs]attr
+	filled int
+
+	mu    sync.Mutex
+	steps []*Span // of a root: the light ones below it, oldest first
 }
 
-// carried is how a context carries a Span: as one of OpenTelemetry's.
-type carried struct {
-	otel.Span
-	step Span
+// Bounds of what is remembered of a light step, and of a root.
+const (
+	lightAttrs = 7
+	lightSteps = 32
+)
+
+// attr is an attribute of a light step: a word, or a number.
+type attr struct {
+	key    Key
+	number int64
+	word   string
+}
+
+func (a attr) keyValue() attribute.KeyValue {
+	if a.word != "" {
+		return attribute.KeyValue{Key: a.key.name(), Value: attribute.StringValue(a.word)}
+	}
+	return attribute.KeyValue{Key: a.key.name(), Value: attribute.Int64Value(a.number)}
+}
+
+type spanKey struct{}
+
+func spanOf(ctx context.Context) *Span {
+	s, _ := ctx.Value(spanKey{}).(*Span)
+	return s
 }
 
 // Step begins a step of the trace that ctx is in. Outside a trace it gives ctx and nil.
@@ -48,7 +90,65 @@ func step(ctx context.Context, name string, kind otel.SpanKind) (context.Context
 	if parent == nil {
 		return ctx, nil
 	}
-	return parent.tracer.start(ctx, name, otel.WithSpanKind(kind))
+	root := parent.root
+	root.mu.Lock()
+	above := parent.span
+	root.mu.Unlock()
+	if above != nil && (above.SpanContext().IsSampled() || parent.tracer.keep.has(above.SpanContext().TraceID())) {
+		return parent.tracer.start(otel.ContextWithSpan(ctx, above), name, parent, otel.WithSpanKind(kind))
+	}
+	s := &Span{tracer: parent.tracer, root: root, parent: parent, name: name, kind: kind, began: time.Now()}
+	root.mu.Lock()
+	if len(root.steps) < lightSteps {
+		root.steps = append(root.steps, s)
+	}
+	root.mu.Unlock()
+	return context.WithValue(ctx, spanKey{}, s), s
+}
+
+// context is the nearest step that others may know of: this one, one above it, or
+// the one in another process that this one's root comes from. Called with root.mu held.
+func (s *Span) context() otel.SpanContext {
+	for ; ; s = s.parent {
+		switch {
+		case s.span != nil:
+			return s.span.SpanContext()
+		case s.parent == nil:
+			return s.remote
+		}
+	}
+}
+
+// real makes a light step one of OpenTelemetry's. Called with root.mu held.
+func (s *Span) real() {
+	if s.span != nil {
+		return
+	}
+	ctx := s.tracer.base()
+	if s.parent != nil {
+		s.parent.real()
+		ctx = otel.ContextWithSpan(ctx, s.parent.span)
+	} else {
+		ctx = otel.ContextWithSpanContext(ctx, s.remote)
+	}
+	_, s.span = s.tracer.otel.Start(ctx, s.name, otel.WithSpanKind(s.kind), otel.WithTimestamp(s.began))
+	for _, a := range s.attrs[:s.filled] {
+		s.span.SetAttributes(a.keyValue())
+	}
+	if !s.ended.IsZero() {
+		s.span.End(otel.WithTimestamp(s.ended))
+	}
+}
+
+// allReal does that with a root and what is below it.
+func (s *Span) allReal() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.real()
+	for _, below := range s.steps {
+		below.real()
+	}
+	s.steps = nil
 }
 
 // Fail says that the step of ctx failed, as [Span.Fail] does.
@@ -63,22 +163,29 @@ func Rename(ctx context.Context, name string) { spanOf(ctx).Rename(name) }
 // Link notes that the step of ctx goes on with what began in another trace.
 func Link(ctx context.Context, traceparent string) {
 	s, sc := spanOf(ctx), parse(traceparent)
-	if s != nil && sc.IsValid() {
+	if s == nil || !sc.IsValid() {
+		return
+	}
+	s.root.mu.Lock()
+	defer s.root.mu.Unlock()
+	if s.span != nil {
 		s.span.AddLink(otel.Link{SpanContext: sc})
 	}
 }
 
-func spanOf(ctx context.Context) *Span {
-	if c, ok := otel.SpanFromContext(ctx).(*carried); ok {
-		return &c.step
-	}
-	return nil
-}
-
 // End ends the step.
 func (s *Span) End() {
-	if s != nil {
-		s.span.End()
+	if s == nil {
+		return
+	}
+	if s == s.root && !s.tracer.keep.hold(s) {
+		s.allReal()
+	}
+	s.root.mu.Lock()
+	defer s.root.mu.Unlock()
+	s.ended = time.Now()
+	if s.span != nil {
+		s.span.End(otel.WithTimestamp(s.ended))
 	}
 }
 
@@ -89,36 +196,66 @@ func (s *Span) Fail(cause string) {
 	if s == nil {
 		return
 	}
+	if sc := s.where(); !sc.IsSampled() {
+		s.tracer.keep.trace(sc.TraceID())
+		s.root.allReal()
+	}
+	s.root.mu.Lock()
+	defer s.root.mu.Unlock()
+	s.real()
 	s.span.SetStatus(codes.Error, word(cause))
-	s.tracer.keep.trace(s.span.SpanContext().TraceID())
+}
+
+// where is context for who does not hold root.mu.
+func (s *Span) where() otel.SpanContext {
+	s.root.mu.Lock()
+	defer s.root.mu.Unlock()
+	return s.context()
 }
 
 // Rename gives the step another name, where only its course tells what it is.
 func (s *Span) Rename(name string) {
-	if s != nil {
+	if s == nil {
+		return
+	}
+	s.root.mu.Lock()
+	defer s.root.mu.Unlock()
+	if s.name = name; s.span != nil {
 		s.span.SetName(name)
 	}
 }
 
 // Word sets an attribute to a word of the program, such as a state or a cause.
-// What may be text from outside is replaced.
+// What may be text from outside is replaced. An empty word is none.
 func (s *Span) Word(k Key, v string) *Span {
-	if s == nil {
-		return nil
+	if s == nil || v == "" {
+		return s
 	}
 	if k == Filing {
 		v = id(v)
 	} else {
 		v = word(v)
 	}
-	s.span.SetAttributes(attribute.KeyValue{Key: k.name(), Value: attribute.StringValue(v)})
-	return s
+	return s.set(attr{key: k, word: v})
 }
 
 // Number sets an attribute to a count, a place or a code. It is no amount of money.
 func (s *Span) Number(k Key, v int64) *Span {
-	if s != nil {
-		s.span.SetAttributes(attribute.KeyValue{Key: k.name(), Value: attribute.Int64Value(v)})
+	if s == nil {
+		return nil
+	}
+	return s.set(attr{key: k, number: v})
+}
+
+func (s *Span) set(a attr) *Span {
+	s.root.mu.Lock()
+	defer s.root.mu.Unlock()
+	switch {
+	case s.span != nil:
+		s.span.SetAttributes(a.keyValue())
+	case s.filled < lightAttrs:
+		s.attrs[s.filled] = a
+		s.filled++
 	}
 	return s
 }
@@ -135,7 +272,7 @@ func Subject(ctx context.Context) (filingID, traceID string) {
 	if s, ok := ctx.Value(aboutKey{}).(string); ok {
 		filingID = id(s)
 	}
-	if sc := otel.SpanContextFromContext(ctx); sc.IsValid() {
+	if sc := contextOf(ctx); sc.IsValid() {
 		traceID = sc.TraceID().String()
 	}
 	return filingID, traceID
@@ -144,12 +281,20 @@ func Subject(ctx context.Context) (filingID, traceID string) {
 // Parent is the trace of ctx as a traceparent, for a record that is written in
 // this step; empty outside a trace.
 func Parent(ctx context.Context) string {
-	return format(otel.SpanContextFromContext(ctx))
+	return format(contextOf(ctx))
+}
+
+func contextOf(ctx context.Context) otel.SpanContext {
+	s := spanOf(ctx)
+	if s == nil {
+		return otel.SpanContextFromContext(ctx) // of a sampler that wants nothing
+	}
+	return s.where()
 }
 
 // Sampled is the trace id of ctx if the trace is going to be kept, and else empty.
 func Sampled(ctx context.Context) string {
-	if sc := otel.SpanContextFromContext(ctx); sc.IsSampled() {
+	if sc := contextOf(ctx); sc.IsSampled() {
 		return sc.TraceID().String()
 	}
 	return ""
@@ -216,7 +361,7 @@ func (t *Tracer) Past(ctx context.Context, name, traceparent string, began time.
 	if t == nil || !sc.IsValid() || (!sc.IsSampled() && !t.keep.has(sc.TraceID())) {
 		return traceparent
 	}
-	ctx, s := t.start(otel.ContextWithSpanContext(ctx, sc), name, otel.WithTimestamp(began), otel.WithSpanKind(otel.SpanKindConsumer))
+	ctx, s := t.start(otel.ContextWithSpanContext(ctx, sc), name, nil, otel.WithTimestamp(began), otel.WithSpanKind(otel.SpanKindConsumer))
 	if s != nil {
 		about(s)
 	}

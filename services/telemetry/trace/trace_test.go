@@ -11,8 +11,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.opentelemetry.io/otel/attribute"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	otel "go.opentelemetry.io/otel/trace"
 	"go.uber.org/goleak"
 )
 
@@ -86,6 +88,7 @@ const (
 	theirs    = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	unsampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 	theirID   = "0af7651916cd43dd8448eb211c80319c"
+	theirSpan = "b7ad6b7169203331"
 )
 
 func noSamples() settings {
@@ -139,7 +142,9 @@ func TestAFailureKeepsItsTrace(t *testing.T) {
 	spans := traced(t, noSamples(), func(ctx context.Context, tracer *Tracer) {
 		for _, failing := range []bool{false, true} {
 			ctx, work := tracer.Join(ctx, "work", map[bool]string{true: unsampled}[failing])
-			_, before := Step(ctx, "before")
+			inner, before := Step(ctx, "before")
+			_, below := Send(inner, "below")
+			below.Word(Outcome, "fine").Number(Attempt, 7).End()
 			before.End()
 			if failing {
 				Fail(ctx, "rejected")
@@ -153,8 +158,49 @@ func TestAFailureKeepsItsTrace(t *testing.T) {
 		}
 		tracer.Past(ctx, "project", unsampled, time.Now(), func(*Span) {})
 	})
-	if got := names(spans); !slices.Equal(got, []string{"before", "after", "work", "project"}) {
+	if got := names(spans); !slices.Equal(got, []string{"before", "below", "after", "work", "project"}) {
+		t.Fatalf("kept %q", got)
+	}
+	before, below, work := spans[0], spans[1], spans[3]
+	if before.Parent.SpanID() != work.SpanContext.SpanID() || below.Parent.SpanID() != before.SpanContext.SpanID() || work.Parent.SpanID().String() != theirSpan {
+		t.Error("what was remembered hangs elsewhere than it did")
+	}
+	if below.StartTime.Before(before.StartTime) || below.EndTime.After(before.EndTime) || before.StartTime.Before(work.StartTime) || before.EndTime.After(work.EndTime) {
+		t.Error("what was remembered has other times than it had")
+	}
+	want := []attribute.KeyValue{attribute.String("springtide.outcome", "fine"), attribute.Int64("springtide.attempt", 7)}
+	if !slices.Equal(below.Attributes, want) || below.SpanKind != otel.SpanKindClient || work.Status.Description != "rejected" {
+		t.Errorf("remembered %v, failed %q", below.Attributes, work.Status.Description)
+	}
+}
+
+// Two stages in one process: what the first remembers goes out when the second fails, and
+// what begins beside it does too.
+func TestAFailureKeepsWhatEndedBefore(t *testing.T) {
+	t.Parallel()
+	spans := traced(t, noSamples(), func(ctx context.Context, tracer *Tracer) {
+		call, first := tracer.Serve(ctx, "call", "", true, time.Now())
+		_, append := Send(call, "append")
+		append.End()
+		record := Parent(call)
+		first.End()
+		beside, second := tracer.Join(ctx, "beside", record)
+		_, step := Step(beside, "step")
+		step.End()
+		_, third := tracer.Join(ctx, "failing", record)
+		third.Fail("unknown")
+		third.End()
+		second.End()
+	})
+	got := names(spans)
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"append", "beside", "call", "failing", "step"}) {
 		t.Errorf("kept %q", got)
+	}
+	for _, s := range spans {
+		if s.SpanContext.TraceID() != spans[0].SpanContext.TraceID() {
+			t.Errorf("%s is in another trace", s.Name)
+		}
 	}
 }
 

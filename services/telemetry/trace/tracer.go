@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,6 +31,10 @@ type Tracer struct {
 	otel     otel.Tracer
 	keep     *keeper
 	exporter *exporter
+	// base is a context without an end, to begin light steps in.
+	base func() context.Context
+	// light: what its parent does not sample is not sampled.
+	light bool
 }
 
 // New makes a tracer; Run sends what it keeps. Whether anything is to be traced at
@@ -56,9 +61,12 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := newKeeper(e.add, heldSpans, keptTraces)
+	k := newKeeper(e.add, heldRoots, keptTraces)
 	provider := sdk.NewTracerProvider(sdk.WithResource(process), sdk.WithSampler(k.sampler(sampler)), sdk.WithSpanProcessor(k))
-	return &Tracer{otel: provider.Tracer("springtide"), keep: k, exporter: e}, nil
+	return &Tracer{
+		otel: provider.Tracer("springtide"), keep: k, exporter: e, light: strings.HasPrefix(cfg.Sampler, "parentbased_"),
+		base: func() context.Context { return context.WithoutCancel(ctx) },
+	}, nil
 }
 
 // Run sends what is kept until the context ends, and then what is left, as far as
@@ -81,7 +89,7 @@ func (t *Tracer) Serve(ctx context.Context, name, traceparent string, trusted bo
 	if sc := parse(traceparent); trusted && sc.IsValid() {
 		ctx = otel.ContextWithSpanContext(ctx, sc)
 	}
-	return t.start(ctx, name, otel.WithSpanKind(otel.SpanKindServer), otel.WithTimestamp(began))
+	return t.start(ctx, name, nil, otel.WithSpanKind(otel.SpanKindServer), otel.WithTimestamp(began))
 }
 
 // Join goes on with the trace of a record. A record without one gets a new trace.
@@ -89,7 +97,13 @@ func (t *Tracer) Join(ctx context.Context, name, traceparent string) (context.Co
 	if t == nil {
 		return ctx, nil
 	}
-	return t.start(otel.ContextWithSpanContext(ctx, parse(traceparent)), name, otel.WithSpanKind(otel.SpanKindConsumer))
+	sc := parse(traceparent)
+	if t.light && sc.IsValid() && !sc.IsSampled() && !t.keep.has(sc.TraceID()) {
+		s := &Span{tracer: t, remote: sc, name: name, kind: otel.SpanKindConsumer, began: time.Now()}
+		s.root = s
+		return context.WithValue(ctx, spanKey{}, s), s
+	}
+	return t.start(otel.ContextWithSpanContext(ctx, sc), name, nil, otel.WithSpanKind(otel.SpanKindConsumer))
 }
 
 // Split begins a trace of its own for one of several things that ctx is about, and
@@ -99,17 +113,21 @@ func (t *Tracer) Split(ctx context.Context, name string) (context.Context, *Span
 		return ctx, nil
 	}
 	options := []otel.SpanStartOption{otel.WithNewRoot()}
-	if sc := otel.SpanContextFromContext(ctx); sc.IsValid() {
+	if sc := contextOf(ctx); sc.IsValid() {
 		options = append(options, otel.WithLinks(otel.Link{SpanContext: sc}))
 	}
-	return t.start(ctx, name, options...)
+	return t.start(ctx, name, nil, options...)
 }
 
-func (t *Tracer) start(ctx context.Context, name string, options ...otel.SpanStartOption) (context.Context, *Span) {
+// start begins a step that is one of OpenTelemetry's; parent is nil for a root.
+func (t *Tracer) start(ctx context.Context, name string, parent *Span, options ...otel.SpanStartOption) (context.Context, *Span) {
 	ctx, span := t.otel.Start(ctx, name, options...)
 	if !span.IsRecording() {
 		return ctx, nil
 	}
-	c := &carried{span, Span{span, t}}
-	return otel.ContextWithSpan(ctx, c), &c.step
+	s := &Span{tracer: t, parent: parent, span: span}
+	if s.root = s; parent != nil {
+		s.root = parent.root
+	}
+	return context.WithValue(ctx, spanKey{}, s), s
 }
