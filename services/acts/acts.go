@@ -38,6 +38,10 @@ const (
 	// Of the caller's own tenant.
 	KeyMade    = "key.create"
 	KeyRevoked = "key.revoke"
+
+	HookMade    = "webhook.create"
+	HookEnabled = "webhook.enable"
+	HookDeleted = "webhook.delete"
 )
 
 // The outcomes that are no reason of the error catalogue.

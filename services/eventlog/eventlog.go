@@ -28,6 +28,7 @@ const (
 	TopicKeys      = "springtide.keys"
 	TopicDrafts    = "filings.drafts"
 	TopicActs      = "springtide.acts"
+	TopicWebhooks  = "springtide.webhooks"
 )
 
 // FirstOffset stands for the oldest record that a partition still has.

@@ -542,8 +542,8 @@ func TestCheckSaysWhatToDo(t *testing.T) {
 			}
 			t.Logf("%-4s %s: %s; %s", f.Level, f.Subject, f.What, f.Fix)
 		}
-		if len(topics) != 12 {
-			t.Errorf("%d subjects, want the eleven topics and the brokers", len(topics))
+		if len(topics) != 13 {
+			t.Errorf("%d subjects, want the twelve topics and the brokers", len(topics))
 		}
 	})
 }

@@ -121,7 +121,7 @@ func dropLater(tb testing.TB, b backend, prefix string) {
 		req := &kafka.DeleteTopicsRequest{}
 		for _, t := range []string{
 			eventlog.TopicSubmitted, eventlog.TopicValidated, eventlog.TopicLedger, eventlog.TopicState, eventlog.TopicDelay30s,
-			eventlog.TopicDelay5m, eventlog.TopicDelay1h, eventlog.TopicDead, eventlog.TopicKeys, eventlog.TopicDrafts, eventlog.TopicActs,
+			eventlog.TopicDelay5m, eventlog.TopicDelay1h, eventlog.TopicDead, eventlog.TopicKeys, eventlog.TopicDrafts, eventlog.TopicActs, eventlog.TopicWebhooks,
 		} {
 			req.Topics = append(req.Topics, prefix+t)
 		}

@@ -36,6 +36,7 @@ func specs(c Config) []spec {
 		{name: TopicKeys, partitions: 1, compact: true},
 		{name: TopicDrafts, partitions: 1, compact: true},
 		{name: TopicActs, partitions: 1},
+		{name: TopicWebhooks, partitions: 1, compact: true},
 	}
 }
 

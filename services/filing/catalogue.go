@@ -261,6 +261,11 @@ func filingProblems() []Problem {
 func officeProblems() []Problem {
 	return []Problem{
 		{
+			ReasonWebhookAddress, CategoryInvalid,
+			"该地址不能用于接收通知：{detail}。", "No post can go to this address: {detail}.",
+			"请使用公网上的 https 地址，不要使用内网地址。", "Use an https address on the public internet, none inside a network.",
+		},
+		{
 			ReasonDraftChanged, CategoryPrecondition,
 			"该草稿已被他人修改或删除，本次保存未生效。", "Somebody else changed or deleted the draft; yours was not saved.",
 			"请重新打开该草稿，在最新内容上修改后再保存。", "Open the draft again and make your change to what is there now.",

@@ -103,6 +103,8 @@ const (
 	ReasonNotInQuarantine   = "NOT_IN_QUARANTINE"
 	ReasonResolutionPending = "RESOLUTION_PENDING"
 
+	ReasonWebhookAddress = "WEBHOOK_ADDRESS"
+
 	ReasonDraftChanged  = "DRAFT_CHANGED"
 	ReasonDraftNotReady = "DRAFT_NOT_READY"
 	ReasonTooManyDrafts = "TOO_MANY_DRAFTS"

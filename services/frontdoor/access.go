@@ -80,6 +80,11 @@ func accessTable() map[string]who {
 		springtidev1.KeyService_ListKeys_FullMethodName:  operate,
 		springtidev1.KeyService_RevokeKey_FullMethodName: operate,
 
+		springtidev1.WebhookService_CreateWebhook_FullMethodName: operate,
+		springtidev1.WebhookService_ListWebhooks_FullMethodName:  operate,
+		springtidev1.WebhookService_EnableWebhook_FullMethodName: operate,
+		springtidev1.WebhookService_DeleteWebhook_FullMethodName: operate,
+
 		grpc_health_v1.Health_Check_FullMethodName: public,
 		grpc_health_v1.Health_List_FullMethodName:  public,
 		grpc_health_v1.Health_Watch_FullMethodName: public,

@@ -100,6 +100,8 @@ func requestAbout(t *testing.T, m protoreflect.MethodDescriptor, id string) (req
 		r.Return = vat(7)
 	case *springtidev1.SubmitFilingBatchRequest:
 		r.Requests = []*springtidev1.SubmitFilingRequest{submit(7)}
+	case *springtidev1.CreateWebhookRequest:
+		r.Url = "https://example.com/hooks"
 	case *springtidev1.CreateKeyRequest:
 		r.Roles = []string{keys.RoleViewer}
 	case *springtidev1.CheckFilingRequest:

@@ -22,6 +22,7 @@ import (
 	"springtide/services/keys"
 	"springtide/services/operations"
 	"springtide/services/status"
+	"springtide/services/webhooks"
 )
 
 // reports are what the projectors of a world say: the counts of its rows.
@@ -92,14 +93,18 @@ func openDesk(t *testing.T, w *world) (*client, *acts.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	hooks, err := webhooks.New(webhooks.Config{Pepper: make([]byte, 32)}, webhooks.FromLog(log), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan error, 4)
-	for _, run := range []func(context.Context) error{store.Run, done.Run, monitor.Run, cabinet.Run} {
+	ended := make(chan error, 5)
+	for _, run := range []func(context.Context) error{store.Run, done.Run, monitor.Run, cabinet.Run, hooks.Run} {
 		go func() { ended <- run(ctx) }()
 	}
 	t.Cleanup(func() {
 		cancel()
-		for _, err := range []error{<-ended, <-ended, <-ended, <-ended, log.Close(), b.Close()} {
+		for _, err := range []error{<-ended, <-ended, <-ended, <-ended, <-ended, log.Close(), b.Close()} {
 			if err != nil {
 				t.Error(err)
 			}
@@ -107,12 +112,13 @@ func openDesk(t *testing.T, w *world) (*client, *acts.Store) {
 	})
 	<-done.Ready()
 	<-cabinet.Ready()
+	<-hooks.Ready()
 	deps := w.deps(t)
-	deps.Drafts, deps.Acts, deps.Monitor, deps.KeyAdmin = store, done, monitor, cabinet
+	deps.Drafts, deps.Acts, deps.Monitor, deps.KeyAdmin, deps.Webhooks = store, done, monitor, cabinet, hooks
 	cfg := quick()
 	cfg.CatchUp = 5 * time.Second
 	c := serve(t, cfg, deps)
-	c.keys = cabinet
+	c.keys, c.hooks = cabinet, hooks
 	return c, done
 }
 

@@ -23,6 +23,7 @@ import (
 	"springtide/services/forms"
 	"springtide/services/frontdoor"
 	"springtide/services/keys"
+	"springtide/services/webhooks"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -34,6 +35,7 @@ type client struct {
 	conn       *grpc.ClientConn
 	server     *frontdoor.Server
 	keys       *keys.Store // of an office
+	hooks      *webhooks.Store
 	// stop ends the server and waits for it.
 	stop func()
 }
@@ -101,7 +103,7 @@ func serve(t testing.TB, cfg frontdoor.Config, deps frontdoor.Deps) *client {
 		}
 		stop()
 	})
-	return &client{springtidev1.NewFilingServiceClient(conn), springtidev1.NewOperationsServiceClient(conn), conn, server, nil, stop}
+	return &client{springtidev1.NewFilingServiceClient(conn), springtidev1.NewOperationsServiceClient(conn), conn, server, nil, nil, stop}
 }
 
 // as is a context that carries a key.

@@ -32,18 +32,19 @@ import (
 // generated from the protos, so that a method that is added is in it.
 
 // A target is something that requests are about: one taxpayer's filing, batch and draft, and
-// a key of whose tenant it is.
+// a key and a webhook of whose tenant it is.
 type target struct {
 	tenant, taxpayer, name string
 	filing, draft          string
 	batch, title           string
 	submission, receipt    string
 	key, holder            string
+	hook, address          string
 }
 
 // secrets are what tells of a target.
 func (x *target) secrets() []string {
-	return []string{x.taxpayer, x.name, x.filing, x.draft, x.batch, x.title, x.submission, x.receipt, x.key, x.holder}
+	return []string{x.taxpayer, x.name, x.filing, x.draft, x.batch, x.title, x.submission, x.receipt, x.key, x.holder, x.hook, x.address}
 }
 
 // A cell's caller.
@@ -87,6 +88,7 @@ const (
 	byTaxpayer = "taxpayer"
 	byReturn   = "return"
 	byKey      = "key"
+	byHook     = "webhook"
 )
 
 func openSite(t *testing.T) *site {
@@ -103,11 +105,12 @@ func openSite(t *testing.T) *site {
 		x.filing, x.draft = string(filing.IDOf(x.tenant, x.returned())), string(filing.IDOf(x.tenant, x.drafted()))
 		x.batch = filing.BatchID(x.tenant, "press "+kind)
 		x.key, x.holder = "0123456789abcdef", "canary holder "+kind
+		x.hook, x.address = "wh"+strings.Repeat("0", 24), "https://example.com/canary/"+kind
 		if kind != "missing" {
 			s.fill(t, x)
 		}
 	}
-	s.targets["malformed"] = &target{filing: "not-an-id", draft: "not-an-id", batch: "not-an-id", key: "not-an-id", taxpayer: "not-a-taxpayer"}
+	s.targets["malformed"] = &target{filing: "not-an-id", draft: "not-an-id", batch: "not-an-id", key: "not-an-id", hook: "not-an-id", taxpayer: "not-a-taxpayer"}
 	s.openHTTP(t)
 	return s
 }
@@ -154,6 +157,20 @@ func (s *site) fill(t *testing.T, x *target) {
 		t.Fatal(err)
 	}
 	x.key = key.ID
+	s.keepHook(t, x)
+}
+
+// keepHook gives a target a webhook, unless it has it.
+func (s *site) keepHook(t *testing.T, x *target) {
+	t.Helper()
+	if _, there := s.hooks.Get(x.hook); there {
+		return
+	}
+	w, _, err := s.hooks.Create(t.Context(), x.tenant, x.address, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.hook = w.ID
 }
 
 // keepDraft saves a target's draft, unless it is there.
@@ -197,7 +214,7 @@ func kindsOf(m protoreflect.MethodDescriptor) []string {
 	var kinds []string
 	for field, kind := range map[protoreflect.Name]string{
 		"filing_id": byID, "filing_ids": byID, "previous_filing_ids": byID, "batch_id": byBatch, "taxpayer_id": byTaxpayer,
-		"return": byReturn, "requests": byReturn, "key_id": byKey,
+		"return": byReturn, "requests": byReturn, "key_id": byKey, "webhook_id": byHook,
 	} {
 		if m.Input().Fields().ByName(field) != nil {
 			kinds = append(kinds, kind)
@@ -222,7 +239,7 @@ func naming(t *testing.T, m protoreflect.MethodDescriptor, kind string, x *targe
 	for field, of := range map[protoreflect.Name]struct{ kind, value string }{
 		"filing_id": {byID, id}, "filing_ids": {byID, id}, "previous_filing_ids": {byID, id},
 		"batch_id": {byBatch, x.batch}, "taxpayer_id": {byTaxpayer, x.taxpayer},
-		"key_id": {byKey, x.key},
+		"key_id": {byKey, x.key}, "webhook_id": {byHook, x.hook},
 	} {
 		fd := msg.Descriptor().Fields().ByName(field)
 		switch {
@@ -263,7 +280,7 @@ var moments = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z|"batch(_id|Id)": *"b
 // about is the answer with what a request named left out.
 func (a answer) about(x *target) string {
 	text := a.text
-	for _, named := range []string{x.filing, x.draft, x.batch, x.taxpayer, x.key} {
+	for _, named := range []string{x.filing, x.draft, x.batch, x.taxpayer, x.key, x.hook} {
 		if named != "" {
 			text = strings.ReplaceAll(text, named, "NAMED")
 		}
@@ -467,6 +484,12 @@ func TestTheAuthorisationMatrix(t *testing.T) {
 			t.Parallel()
 			s := openSite(t)
 			for _, who := range group {
+				for _, x := range s.targets {
+					if x.receipt != "" {
+						s.keepDraft(t, x)
+						s.keepHook(t, x)
+					}
+				}
 				before := s.traces(t, who)
 				for name, call := range map[string]way{"gRPC": overGRPC, "REST": overREST} {
 					cells := 0
@@ -497,6 +520,9 @@ func (s *site) row(t *testing.T, call way, who caller, m protoreflect.MethodDesc
 	for what, x := range s.targets {
 		if x.receipt != "" && strings.Contains(string(m.Name()), "Draft") {
 			s.keepDraft(t, x) // as an earlier call may have filed or deleted it
+		}
+		if x.receipt != "" && m.Parent().Name() == "WebhookService" && who.sees(x) {
+			s.keepHook(t, x)
 		}
 		// What names nothing is asked once, and shapes of returns have tests of their own.
 		if kind == "" && what != "own" || kind == byReturn && what == "malformed" {
@@ -620,7 +646,8 @@ func (s *site) traces(t *testing.T, who caller) map[string]string {
 			}
 		}
 		revoked := slices.ContainsFunc(s.keys.List(x.tenant), func(k keys.Key) bool { return k.ID == x.key && k.Revoked })
-		out[what] = fmt.Sprintf("%d records, %s, key revoked: %t", records, kept, revoked)
+		_, hooked := s.hooks.Get(x.hook)
+		out[what] = fmt.Sprintf("%d records, %s, key revoked: %t, webhook there: %t", records, kept, revoked, hooked)
 	}
 	return out
 }

@@ -89,6 +89,8 @@ func (d *door) noteDenied(ctx context.Context, who keys.Identity, method string)
 		springtidev1.OperationsService_RetryFailures_FullMethodName, springtidev1.OperationsService_ReplayDeadLetter_FullMethodName,
 		springtidev1.OperationsService_ResolveQuarantine_FullMethodName,
 		springtidev1.KeyService_CreateKey_FullMethodName, springtidev1.KeyService_RevokeKey_FullMethodName,
+		springtidev1.WebhookService_CreateWebhook_FullMethodName, springtidev1.WebhookService_EnableWebhook_FullMethodName,
+		springtidev1.WebhookService_DeleteWebhook_FullMethodName,
 	}
 	if d.deps.Acts == nil || !slices.Contains(acting, method) || !d.refused.pass(time.Now()) {
 		return

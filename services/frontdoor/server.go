@@ -37,6 +37,7 @@ import (
 	"springtide/services/drafts"
 	"springtide/services/operations"
 	"springtide/services/telemetry/trace"
+	"springtide/services/webhooks"
 )
 
 // Config of a server. Only Partitions is needed.
@@ -149,6 +150,8 @@ type Deps struct {
 	Acts    *acts.Store
 	// KeyAdmin serves KeyService; nil leaves it unimplemented.
 	KeyAdmin KeyAdmin
+	// Webhooks serves WebhookService; nil leaves it unimplemented.
+	Webhooks *webhooks.Store
 	// Admission sheds submissions; nil admits all within the bounds of Config.
 	Admission Admission
 	// Logger; nil is silent.
@@ -252,6 +255,7 @@ func (d *door) services() []service {
 		{&springtidev1.FilingService_ServiceDesc, &filings{door: d}},
 		{&springtidev1.OperationsService_ServiceDesc, &operators{door: d}},
 		{&springtidev1.KeyService_ServiceDesc, &keyDesk{door: d}},
+		{&springtidev1.WebhookService_ServiceDesc, &hookDesk{door: d}},
 	}
 }
 

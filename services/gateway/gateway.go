@@ -232,6 +232,7 @@ func (s *Server) generated() (http.Handler, error) {
 		springtidev1.RegisterFilingServiceHandlerClient(ctx, mux, springtidev1.NewFilingServiceClient(door)),
 		springtidev1.RegisterOperationsServiceHandlerClient(ctx, mux, springtidev1.NewOperationsServiceClient(door)),
 		springtidev1.RegisterKeyServiceHandlerClient(ctx, mux, springtidev1.NewKeyServiceClient(door)),
+		springtidev1.RegisterWebhookServiceHandlerClient(ctx, mux, springtidev1.NewWebhookServiceClient(door)),
 	)
 	return mux, err
 }

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -125,15 +126,24 @@ func PepperFile(path string) ([]byte, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("pepper: %w", err)
 	}
-	pepper = make([]byte, minPepper)
-	_, _ = rand.Read(pepper)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	if err := makePepper(path); err != nil && !errors.Is(err, fs.ErrExist) { // another process was first
 		return nil, fmt.Errorf("pepper: %w", err)
 	}
+	return PepperFile(path)
+}
+
+// makePepper makes the file whole or not at all, and never in the place of another.
+func makePepper(path string) error {
+	pepper := make([]byte, minPepper)
+	_, _ = rand.Read(pepper)
+	f, err := os.CreateTemp(filepath.Dir(path), ".pepper-") // readable to its owner alone
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(f.Name()) }()
 	_, err = f.Write(pepper)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return nil, fmt.Errorf("pepper %s: %w", path, err)
+		return err
 	}
-	return pepper, nil
+	return os.Link(f.Name(), path)
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"springtide/services/filing"
@@ -116,5 +117,30 @@ func TestIdentityScope(t *testing.T) {
 	}
 	if !all.HasRole(RoleAccountant, RoleViewer) || all.HasRole(RoleOperator) || one.HasRole(Roles()...) {
 		t.Error("roles are wrong")
+	}
+}
+
+func TestProcessesThatStartTogetherMakeOnePepper(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "pepper")
+	peppers := make([][]byte, 16)
+	var all sync.WaitGroup
+	for i := range peppers {
+		all.Go(func() {
+			var err error
+			if peppers[i], err = PepperFile(path); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	for _, p := range peppers {
+		if len(p) != minPepper || !bytes.Equal(p, peppers[0]) {
+			t.Fatal("two processes have different peppers")
+		}
+	}
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("%v are left, %v", entries, err)
 	}
 }

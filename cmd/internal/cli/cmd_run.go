@@ -173,6 +173,7 @@ when it is ready.`,
 	a.shared.addServers(cmd.Flags(), defaults.GRPC, defaults.HTTP, defaults.Admin)
 	a.shared.addServerTLS(cmd.Flags())
 	a.shared.addOIDC(cmd.Flags())
+	a.shared.addWebhooks(cmd.Flags())
 	a.registerDev(cmd.Flags(), &d, defaultData, "keep everything in this `directory`")
 	return cmd
 }
@@ -208,6 +209,7 @@ SIGTERM it stops taking work, finishes what it has and ends.`,
 	a.shared.addServers(f, defaults.GRPC, defaults.HTTP, defaults.Admin)
 	a.shared.addServerTLS(f)
 	a.shared.addOIDC(f)
+	a.shared.addWebhooks(f)
 	a.shared.addData(f, defaultData, "keep the installation's own files in this `directory`")
 	a.shared.addPepper(f)
 	size.addPartitions(f)
@@ -252,6 +254,8 @@ partitions. On SIGTERM it finishes what it has begun and hands over the rest.`,
 	a.shared.addAuthorities(f)
 	a.shared.addAdmin(f, "") // several may run on one machine
 	a.shared.addData(f, defaultData, "keep the installation's own files in this `directory`")
+	a.shared.addPepper(f)
+	a.shared.addWebhooks(f)
 	size.addPartitions(f)
 	a.shared.addReplication(f)
 	size.addSlots(f)

@@ -66,6 +66,8 @@ type Common struct {
 	Trace trace.Config
 	// TLS of the gRPC and HTTP ports; nil: plain text.
 	TLS *certificates.Files
+	// PrivateWebhooks lets webhooks lead into our own network, and over plain http.
+	PrivateWebhooks bool
 	// OIDC is the provider whose tokens are taken beside API keys; nil: none.
 	OIDC *oidc.Config
 	// Logger writes to standard error at the level and in the format asked for. Never nil.
@@ -184,4 +186,4 @@ type KeyAdmin interface {
 }
 
 // WorkRoles are the stages `springtide work` can run. The slice is the caller's own.
-func WorkRoles() []string { return []string{"validate", "submit", "project", "delay"} }
+func WorkRoles() []string { return []string{"validate", "submit", "project", "delay", "webhooks"} }

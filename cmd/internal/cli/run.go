@@ -178,7 +178,7 @@ Exit codes: 0 done; 1 usage or start-up; 2 finished, but something needs you
 	add("try", a.demoCommand(), a.devCommand())
 	add("file", a.fileCommand(), a.checkCommand(), a.statusCommand(), a.listCommand(), a.watchCommand(),
 		a.cancelCommand(), a.retryCommand(), a.receiptCommand(), a.formsCommand())
-	add("run", a.serveCommand(), a.workCommand(), a.simCommand(), a.keysCommand(), a.deadCommand(),
+	add("run", a.serveCommand(), a.workCommand(), a.simCommand(), a.keysCommand(), a.webhooksCommand(), a.deadCommand(),
 		a.quarantineCommand(), a.overviewCommand(), a.authoritiesCommand(), a.failuresCommand(), a.tenantsCommand(), a.actsCommand(), a.sweepCommand(), a.doctorCommand(), a.chaosCommand(), a.loadtestCommand(), a.scaleCommand())
 	root.AddCommand(a.versionCommand(), a.manCommand(), a.embeddedCommand())
 	parent(root)

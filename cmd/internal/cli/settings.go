@@ -38,6 +38,8 @@ type sharedFlags struct {
 	deadline string
 	tls      tlsFlags
 	oidc     oidc.Config
+
+	privateHooks bool
 }
 
 // register adds the flags that every command has.
@@ -83,6 +85,10 @@ func (s *sharedFlags) addAdmin(f *pflag.FlagSet, value string) {
 
 func (s *sharedFlags) addData(f *pflag.FlagSet, value, usage string) {
 	f.StringVar(&s.data, "data", value, usage)
+}
+
+func (s *sharedFlags) addWebhooks(f *pflag.FlagSet) {
+	f.BoolVar(&s.privateHooks, "webhooks-allow-private", false, "let webhooks lead to addresses inside your own network and over plain http; for development")
 }
 
 func (s *sharedFlags) addPepper(f *pflag.FlagSet) {
@@ -288,7 +294,7 @@ func (a *app) common(name string) Common {
 		Kafka: s.kafka, Redis: s.redis, Authorities: authorities,
 		Replication: s.replication, GRPC: s.grpc, HTTP: s.http, Admin: s.admin, Data: s.data, Pepper: s.pepper, Deadline: deadline,
 		Trace: a.trace, Logger: a.logger().With("command", name), UI: a.ui,
-		TLS: s.tls.server(), OIDC: s.provider(),
+		TLS: s.tls.server(), OIDC: s.provider(), PrivateWebhooks: s.privateHooks,
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"springtide/services/status"
 	"springtide/services/telemetry"
 	"springtide/services/telemetry/trace"
+	"springtide/services/webhooks"
 )
 
 // core is what the roles of one process share.
@@ -33,6 +34,9 @@ type core struct {
 	forms    *forms.Catalogue
 	router   *authority.Router
 	acts     *acts.Store // once openActs was called
+	// Once openWebhooks was called.
+	hooks        *webhooks.Store
+	privateHooks bool
 }
 
 // coreConfig is what differs between the roles.

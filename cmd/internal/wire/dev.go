@@ -79,7 +79,10 @@ func startDev(ctx context.Context, s *stack, o cli.DevOptions) (*development, er
 	if d.token, err = readyKey(ctx, store, d.keyFile); err != nil {
 		return nil, err
 	}
-	if err := c.work(ctx, s, []string{"project", "submit", "validate"}, o.Slots); err != nil {
+	if err := c.openWebhooks(ctx, s, o.Common); err != nil {
+		return nil, err
+	}
+	if err := c.work(ctx, s, []string{"project", "webhooks", "submit", "validate"}, o.Slots); err != nil {
 		return nil, err
 	}
 	d.faces, err = c.serve(ctx, s, store, doorOptions{o.Common, true, o.Admission})

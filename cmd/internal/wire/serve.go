@@ -46,6 +46,11 @@ func Work(ctx context.Context, o cli.WorkOptions) error {
 				return err
 			}
 		}
+		if slices.Contains(o.Roles, "webhooks") {
+			if err := c.openWebhooks(ctx, s, o.Common); err != nil {
+				return err
+			}
+		}
 		return c.work(ctx, s, o.Roles, o.Slots)
 	})
 }
@@ -105,6 +110,8 @@ func (c *core) work(ctx context.Context, s *stack, roles []string, slots int) er
 			stage = c.project
 		case "delay":
 			stage = c.delay
+		case "webhooks":
+			stage = func(ctx context.Context) error { return c.notify(ctx, slots) }
 		default:
 			return fmt.Errorf("unknown role %q", role)
 		}
@@ -208,6 +215,9 @@ func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, o doorOpt
 	if err != nil {
 		return faces{}, err
 	}
+	if err := c.openWebhooks(ctx, s, o.Common); err != nil {
+		return faces{}, err
+	}
 	ports, err := securePorts(o.Common)
 	if err != nil {
 		return faces{}, err
@@ -223,7 +233,7 @@ func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, o doorOpt
 	door, err := frontdoor.New(frontdoor.Config{Partitions: c.events.Partitions(), Reflection: o.reflection, Credentials: ports.grpc}, frontdoor.Deps{
 		Listener: listener, Keys: who, Log: c.events, Records: frontdoor.RecordsOf(c.events),
 		Rows: c.view, Lists: c.view, Attention: c.view, Memory: c.view, Changes: frontdoor.ChangesOf(c.view), Admission: gate,
-		Rules: c.forms, Forms: c.forms, Drafts: office, KeyAdmin: store, Monitor: monitor, Acts: c.acts, Logger: c.log, Metrics: c.registry, Tracer: c.tracer,
+		Rules: c.forms, Forms: c.forms, Drafts: office, KeyAdmin: store, Webhooks: c.hooks, Monitor: monitor, Acts: c.acts, Logger: c.log, Metrics: c.registry, Tracer: c.tracer,
 	})
 	if err != nil {
 		_ = listener.Close()

@@ -1990,6 +1990,188 @@ func (x *RetryProgress) GetBefore() int64 {
 	return 0
 }
 
+// A WebhookRecord is the value on springtide.webhooks under a webhook's id: what it is.
+type WebhookRecord struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	WebhookId   string                 `protobuf:"bytes,1,opt,name=webhook_id,json=webhookId,proto3" json:"webhook_id,omitempty"`
+	Tenant      string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Url         string                 `protobuf:"bytes,3,opt,name=url,proto3" json:"url,omitempty"`
+	Description string                 `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
+	CreateTime  *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// The secret, encrypted under the installation's pepper.
+	SealedSecret  []byte `protobuf:"bytes,6,opt,name=sealed_secret,json=sealedSecret,proto3" json:"sealed_secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebhookRecord) Reset() {
+	*x = WebhookRecord{}
+	mi := &file_springtide_v1_records_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookRecord) ProtoMessage() {}
+
+func (x *WebhookRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_records_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookRecord.ProtoReflect.Descriptor instead.
+func (*WebhookRecord) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_records_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *WebhookRecord) GetWebhookId() string {
+	if x != nil {
+		return x.WebhookId
+	}
+	return ""
+}
+
+func (x *WebhookRecord) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *WebhookRecord) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *WebhookRecord) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *WebhookRecord) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *WebhookRecord) GetSealedSecret() []byte {
+	if x != nil {
+		return x.SealedSecret
+	}
+	return nil
+}
+
+// A WebhookProgress is the value on springtide.webhooks under a webhook's id and a partition:
+// how far a webhook that is behind has come there. Only the partition's owner writes it.
+type WebhookProgress struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	WebhookId string                 `protobuf:"bytes,1,opt,name=webhook_id,json=webhookId,proto3" json:"webhook_id,omitempty"`
+	Partition int32                  `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
+	// The offset of the ledger to go on from; it counts while behind is set.
+	Next         int64                  `protobuf:"varint,3,opt,name=next,proto3" json:"next,omitempty"`
+	Behind       bool                   `protobuf:"varint,4,opt,name=behind,proto3" json:"behind,omitempty"`
+	FailingSince *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=failing_since,json=failingSince,proto3" json:"failing_since,omitempty"`
+	LastFailure  string                 `protobuf:"bytes,6,opt,name=last_failure,json=lastFailure,proto3" json:"last_failure,omitempty"`
+	// It was given up; that counts while no newer record of the webhook enables it.
+	GiveUp        bool `protobuf:"varint,7,opt,name=give_up,json=giveUp,proto3" json:"give_up,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebhookProgress) Reset() {
+	*x = WebhookProgress{}
+	mi := &file_springtide_v1_records_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookProgress) ProtoMessage() {}
+
+func (x *WebhookProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_springtide_v1_records_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookProgress.ProtoReflect.Descriptor instead.
+func (*WebhookProgress) Descriptor() ([]byte, []int) {
+	return file_springtide_v1_records_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *WebhookProgress) GetWebhookId() string {
+	if x != nil {
+		return x.WebhookId
+	}
+	return ""
+}
+
+func (x *WebhookProgress) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *WebhookProgress) GetNext() int64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+func (x *WebhookProgress) GetBehind() bool {
+	if x != nil {
+		return x.Behind
+	}
+	return false
+}
+
+func (x *WebhookProgress) GetFailingSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FailingSince
+	}
+	return nil
+}
+
+func (x *WebhookProgress) GetLastFailure() string {
+	if x != nil {
+		return x.LastFailure
+	}
+	return ""
+}
+
+func (x *WebhookProgress) GetGiveUp() bool {
+	if x != nil {
+		return x.GiveUp
+	}
+	return false
+}
+
 var File_springtide_v1_records_proto protoreflect.FileDescriptor
 
 const file_springtide_v1_records_proto_rawDesc = "" +
@@ -2153,7 +2335,25 @@ const file_springtide_v1_records_proto_rawDesc = "" +
 	"\aoutcome\x18\x01 \x01(\tR\aoutcome\"]\n" +
 	"\rRetryProgress\x124\n" +
 	"\aresults\x18\x01 \x03(\v2\x1a.springtide.v1.RetryResultR\aresults\x12\x16\n" +
-	"\x06before\x18\x02 \x01(\x03R\x06beforeB-Z+springtide/proto/springtide/v1;springtidev1b\x06proto3"
+	"\x06before\x18\x02 \x01(\x03R\x06before\"\xdc\x01\n" +
+	"\rWebhookRecord\x12\x1d\n" +
+	"\n" +
+	"webhook_id\x18\x01 \x01(\tR\twebhookId\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x10\n" +
+	"\x03url\x18\x03 \x01(\tR\x03url\x12 \n" +
+	"\vdescription\x18\x04 \x01(\tR\vdescription\x12;\n" +
+	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12#\n" +
+	"\rsealed_secret\x18\x06 \x01(\fR\fsealedSecret\"\xf7\x01\n" +
+	"\x0fWebhookProgress\x12\x1d\n" +
+	"\n" +
+	"webhook_id\x18\x01 \x01(\tR\twebhookId\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x12\n" +
+	"\x04next\x18\x03 \x01(\x03R\x04next\x12\x16\n" +
+	"\x06behind\x18\x04 \x01(\bR\x06behind\x12?\n" +
+	"\rfailing_since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\ffailingSince\x12!\n" +
+	"\flast_failure\x18\x06 \x01(\tR\vlastFailure\x12\x17\n" +
+	"\agive_up\x18\a \x01(\bR\x06giveUpB-Z+springtide/proto/springtide/v1;springtidev1b\x06proto3"
 
 var (
 	file_springtide_v1_records_proto_rawDescOnce sync.Once
@@ -2167,7 +2367,7 @@ func file_springtide_v1_records_proto_rawDescGZIP() []byte {
 	return file_springtide_v1_records_proto_rawDescData
 }
 
-var file_springtide_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_springtide_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_springtide_v1_records_proto_goTypes = []any{
 	(*Submission)(nil),            // 0: springtide.v1.Submission
 	(*LedgerEvent)(nil),           // 1: springtide.v1.LedgerEvent
@@ -2192,23 +2392,25 @@ var file_springtide_v1_records_proto_goTypes = []any{
 	(*ActBegun)(nil),              // 20: springtide.v1.ActBegun
 	(*ActEnded)(nil),              // 21: springtide.v1.ActEnded
 	(*RetryProgress)(nil),         // 22: springtide.v1.RetryProgress
-	(*Return)(nil),                // 23: springtide.v1.Return
-	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
-	(*Violation)(nil),             // 25: springtide.v1.Violation
-	(*Period)(nil),                // 26: springtide.v1.Period
-	(*Taxpayer)(nil),              // 27: springtide.v1.Taxpayer
-	(*Receipt)(nil),               // 28: springtide.v1.Receipt
-	(*Reason)(nil),                // 29: springtide.v1.Reason
-	(Resolution)(0),               // 30: springtide.v1.Resolution
-	(*RetryResult)(nil),           // 31: springtide.v1.RetryResult
+	(*WebhookRecord)(nil),         // 23: springtide.v1.WebhookRecord
+	(*WebhookProgress)(nil),       // 24: springtide.v1.WebhookProgress
+	(*Return)(nil),                // 25: springtide.v1.Return
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	(*Violation)(nil),             // 27: springtide.v1.Violation
+	(*Period)(nil),                // 28: springtide.v1.Period
+	(*Taxpayer)(nil),              // 29: springtide.v1.Taxpayer
+	(*Receipt)(nil),               // 30: springtide.v1.Receipt
+	(*Reason)(nil),                // 31: springtide.v1.Reason
+	(Resolution)(0),               // 32: springtide.v1.Resolution
+	(*RetryResult)(nil),           // 33: springtide.v1.RetryResult
 }
 var file_springtide_v1_records_proto_depIdxs = []int32{
-	23, // 0: springtide.v1.Submission.return:type_name -> springtide.v1.Return
-	24, // 1: springtide.v1.Submission.receive_time:type_name -> google.protobuf.Timestamp
-	23, // 2: springtide.v1.Submission.completed:type_name -> springtide.v1.Return
-	25, // 3: springtide.v1.Submission.warnings:type_name -> springtide.v1.Violation
-	24, // 4: springtide.v1.Submission.due_time:type_name -> google.protobuf.Timestamp
-	24, // 5: springtide.v1.LedgerEvent.time:type_name -> google.protobuf.Timestamp
+	25, // 0: springtide.v1.Submission.return:type_name -> springtide.v1.Return
+	26, // 1: springtide.v1.Submission.receive_time:type_name -> google.protobuf.Timestamp
+	25, // 2: springtide.v1.Submission.completed:type_name -> springtide.v1.Return
+	27, // 3: springtide.v1.Submission.warnings:type_name -> springtide.v1.Violation
+	26, // 4: springtide.v1.Submission.due_time:type_name -> google.protobuf.Timestamp
+	26, // 5: springtide.v1.LedgerEvent.time:type_name -> google.protobuf.Timestamp
 	3,  // 6: springtide.v1.LedgerEvent.registered:type_name -> springtide.v1.Registered
 	4,  // 7: springtide.v1.LedgerEvent.invalid:type_name -> springtide.v1.Invalid
 	5,  // 8: springtide.v1.LedgerEvent.claimed:type_name -> springtide.v1.Claimed
@@ -2222,33 +2424,35 @@ var file_springtide_v1_records_proto_depIdxs = []int32{
 	13, // 16: springtide.v1.LedgerEvent.resolved:type_name -> springtide.v1.Resolved
 	14, // 17: springtide.v1.LedgerEvent.cancelled:type_name -> springtide.v1.Cancelled
 	15, // 18: springtide.v1.LedgerEvent.dead_lettered:type_name -> springtide.v1.DeadLettered
-	26, // 19: springtide.v1.Click.period:type_name -> springtide.v1.Period
-	27, // 20: springtide.v1.Click.taxpayer:type_name -> springtide.v1.Taxpayer
-	24, // 21: springtide.v1.Click.receive_time:type_name -> google.protobuf.Timestamp
+	28, // 19: springtide.v1.Click.period:type_name -> springtide.v1.Period
+	29, // 20: springtide.v1.Click.taxpayer:type_name -> springtide.v1.Taxpayer
+	26, // 21: springtide.v1.Click.receive_time:type_name -> google.protobuf.Timestamp
 	2,  // 22: springtide.v1.Registered.click:type_name -> springtide.v1.Click
-	25, // 23: springtide.v1.Registered.warnings:type_name -> springtide.v1.Violation
+	27, // 23: springtide.v1.Registered.warnings:type_name -> springtide.v1.Violation
 	2,  // 24: springtide.v1.Invalid.click:type_name -> springtide.v1.Click
-	25, // 25: springtide.v1.Invalid.violations:type_name -> springtide.v1.Violation
-	28, // 26: springtide.v1.Accepted.receipt:type_name -> springtide.v1.Receipt
-	29, // 27: springtide.v1.Rejected.reasons:type_name -> springtide.v1.Reason
-	24, // 28: springtide.v1.Postponed.due_time:type_name -> google.protobuf.Timestamp
-	30, // 29: springtide.v1.Resolved.resolution:type_name -> springtide.v1.Resolution
-	28, // 30: springtide.v1.Resolved.receipt:type_name -> springtide.v1.Receipt
-	24, // 31: springtide.v1.DeadLetter.time:type_name -> google.protobuf.Timestamp
-	24, // 32: springtide.v1.KeyRecord.create_time:type_name -> google.protobuf.Timestamp
-	23, // 33: springtide.v1.DraftRecord.return:type_name -> springtide.v1.Return
-	25, // 34: springtide.v1.DraftRecord.violations:type_name -> springtide.v1.Violation
-	24, // 35: springtide.v1.DraftRecord.update_time:type_name -> google.protobuf.Timestamp
-	24, // 36: springtide.v1.ActRecord.time:type_name -> google.protobuf.Timestamp
+	27, // 25: springtide.v1.Invalid.violations:type_name -> springtide.v1.Violation
+	30, // 26: springtide.v1.Accepted.receipt:type_name -> springtide.v1.Receipt
+	31, // 27: springtide.v1.Rejected.reasons:type_name -> springtide.v1.Reason
+	26, // 28: springtide.v1.Postponed.due_time:type_name -> google.protobuf.Timestamp
+	32, // 29: springtide.v1.Resolved.resolution:type_name -> springtide.v1.Resolution
+	30, // 30: springtide.v1.Resolved.receipt:type_name -> springtide.v1.Receipt
+	26, // 31: springtide.v1.DeadLetter.time:type_name -> google.protobuf.Timestamp
+	26, // 32: springtide.v1.KeyRecord.create_time:type_name -> google.protobuf.Timestamp
+	25, // 33: springtide.v1.DraftRecord.return:type_name -> springtide.v1.Return
+	27, // 34: springtide.v1.DraftRecord.violations:type_name -> springtide.v1.Violation
+	26, // 35: springtide.v1.DraftRecord.update_time:type_name -> google.protobuf.Timestamp
+	26, // 36: springtide.v1.ActRecord.time:type_name -> google.protobuf.Timestamp
 	20, // 37: springtide.v1.ActRecord.begun:type_name -> springtide.v1.ActBegun
 	21, // 38: springtide.v1.ActRecord.ended:type_name -> springtide.v1.ActEnded
 	22, // 39: springtide.v1.ActRecord.progress:type_name -> springtide.v1.RetryProgress
-	31, // 40: springtide.v1.RetryProgress.results:type_name -> springtide.v1.RetryResult
-	41, // [41:41] is the sub-list for method output_type
-	41, // [41:41] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	33, // 40: springtide.v1.RetryProgress.results:type_name -> springtide.v1.RetryResult
+	26, // 41: springtide.v1.WebhookRecord.create_time:type_name -> google.protobuf.Timestamp
+	26, // 42: springtide.v1.WebhookProgress.failing_since:type_name -> google.protobuf.Timestamp
+	43, // [43:43] is the sub-list for method output_type
+	43, // [43:43] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_springtide_v1_records_proto_init() }
@@ -2285,7 +2489,7 @@ func file_springtide_v1_records_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_springtide_v1_records_proto_rawDesc), len(file_springtide_v1_records_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
