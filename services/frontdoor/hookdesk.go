@@ -2,6 +2,7 @@ package frontdoor
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -25,7 +26,7 @@ func (h *hookDesk) store() (*webhooks.Store, error) {
 	case <-h.deps.Webhooks.Ready():
 		return h.deps.Webhooks, nil
 	default:
-		return nil, &filing.Error{Reason: filing.ReasonStarting, RetryAfter: 1e9}
+		return nil, &filing.Error{Reason: filing.ReasonStarting, RetryAfter: time.Second}
 	}
 }
 
