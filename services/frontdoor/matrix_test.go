@@ -111,7 +111,7 @@ func openSite(t *testing.T) *site {
 		}
 	}
 	s.targets["malformed"] = &target{filing: "not-an-id", draft: "not-an-id", batch: "not-an-id", key: "not-an-id", hook: "not-an-id", taxpayer: "not-a-taxpayer"}
-	s.openHTTP(t)
+	s.openHTTP(t, gateway.Config{})
 	return s
 }
 
@@ -183,14 +183,14 @@ func (s *site) keepDraft(t *testing.T, x *target) {
 }
 
 // openHTTP serves the HTTP face.
-func (s *site) openHTTP(t *testing.T) {
+func (s *site) openHTTP(t *testing.T, cfg gateway.Config) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0") // net/http aborts reads by deadlines, which bufconn does not take back
 	if err != nil {
 		t.Fatal(err)
 	}
-	face, err := gateway.New(gateway.Config{}, gateway.Deps{
-		Listener: listener, Door: s.server.InProcess(), Keys: keyring{}, Secret: bytes.Repeat([]byte{7}, 32),
+	face, err := gateway.New(cfg, gateway.Deps{
+		Listener: narrow{listener}, Door: s.server.InProcess(), Keys: keyring{}, Secret: bytes.Repeat([]byte{7}, 32),
 	})
 	if err != nil {
 		t.Fatal(err)

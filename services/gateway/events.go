@@ -19,9 +19,6 @@ import (
 const (
 	// pingEvery keeps proxies from closing a stream that is silent.
 	pingEvery = 15 * time.Second
-	// writeTimeout is how long a reader may be slow before its stream is closed; it
-	// comes again with Last-Event-ID, and a change that waited is still the newest then.
-	writeTimeout = 10 * time.Second
 	// reconnectMS is what a browser waits before it comes again.
 	reconnectMS = 2000
 )
@@ -97,7 +94,7 @@ func receive(ctx context.Context, next func() (*springtidev1.WatchFilingsRespons
 // stream writes events until the caller leaves, the door ends the watch or we drain.
 // The head is only written with the first event, so that a refusal is still a problem.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, changes <-chan change) {
-	out := &sse{w: w, c: http.NewResponseController(w)}
+	out := &sse{w: w, c: http.NewResponseController(w), patience: s.cfg.SlowReader}
 	last, _ := strconv.ParseInt(r.Header.Get("Last-Event-ID"), 10, 64)
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
@@ -134,6 +131,8 @@ type sse struct {
 	w     http.ResponseWriter
 	c     *http.ResponseController
 	begun bool
+	// patience is how long a write may take.
+	patience time.Duration
 }
 
 func (o *sse) filing(f *springtidev1.Filing) error {
@@ -145,7 +144,7 @@ func (o *sse) filing(f *springtidev1.Filing) error {
 }
 
 func (o *sse) event(name string, id int64, data []byte) error {
-	if err := o.c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+	if err := o.c.SetWriteDeadline(time.Now().Add(o.patience)); err != nil {
 		return fmt.Errorf("event stream: %w", err)
 	}
 	if !o.begun {

@@ -47,6 +47,9 @@ type Config struct {
 	// MaxPolls bounds the status polls that read at the same time. Beyond it they are put off, so
 	// that submissions do not suffer from them. 0: 256.
 	MaxPolls int64
+	// SlowReader is how long the reader of an event stream may take nothing before its stream is closed; it
+	// comes again with Last-Event-ID, and a change that waited is still the newest then. 0: 10 s.
+	SlowReader time.Duration
 	// DrainTimeout bounds the drain; requests still open then are cut. 0: 20 s.
 	DrainTimeout time.Duration
 	// TLS of the port; nil: plain text, which a proxy in front makes safe.
@@ -62,6 +65,7 @@ func (c Config) withDefaults() Config {
 	or(&c.MaxWait, 25*time.Second)
 	or(&c.MaxStreams, 10_000)
 	or(&c.MaxPolls, 256)
+	or(&c.SlowReader, 10*time.Second)
 	or(&c.DrainTimeout, 20*time.Second)
 	return c
 }
@@ -74,7 +78,7 @@ func or[T int | int64 | time.Duration](p *T, v T) {
 
 func (c Config) validate() error {
 	if c.MaxBody < 0 || c.MaxHeader < 0 || c.MaxStreams < 0 || c.MaxPolls < 0 || c.ReadTimeout < 0 || c.IdleTimeout < 0 ||
-		c.SessionTime < 0 || c.MaxWait < 0 || c.DrainTimeout < 0 {
+		c.SessionTime < 0 || c.MaxWait < 0 || c.SlowReader < 0 || c.DrainTimeout < 0 {
 		return errors.New("bounds must not be negative")
 	}
 	return nil

@@ -40,7 +40,7 @@ func (s *Server) overviews(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// The door sends about once a second, which is as good as a ping.
-	out := &sse{w: w, c: http.NewResponseController(w)}
+	out := &sse{w: w, c: http.NewResponseController(w), patience: s.cfg.SlowReader}
 	for {
 		resp, err := stream.Recv()
 		switch {
