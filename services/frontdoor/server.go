@@ -17,6 +17,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -72,7 +73,8 @@ type Config struct {
 	CatchUp time.Duration
 	// CancelWait is how long CancelFiling waits for its effect. 0: 5 s.
 	CancelWait time.Duration
-	// WatchEvery is how often a watch reads again without being told to: a notice may be lost. 0: 3 s.
+	// WatchEvery is how often a watch reads again without being told to, as a notice may be lost; less
+	// often while there are more than a few hundred. 0: 3 s.
 	WatchEvery time.Duration
 	// MaxConnectionAge makes clients connect again now and then, so that load spreads. 0: 10 min.
 	MaxConnectionAge time.Duration
@@ -190,6 +192,7 @@ type door struct {
 	inFlight  *semaphore.Weighted
 	bytes     *semaphore.Weighted
 	watches   *semaphore.Weighted
+	watching  atomic.Int64 // open watches
 	turns     *turns
 	// draining is closed when the drain begins.
 	draining chan struct{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -20,6 +21,9 @@ const (
 	mostWatched = 500
 	// mostInPeriod bounds what one watch of a period follows.
 	mostInPeriod = 20_000
+	// rereads bounds how many watches a second read again without being told to, together: it is a net for
+	// notices that were lost, and must cost the view no more the more people watch.
+	rereads = 100
 	// restInPeriod is how many times longer a period, which is many pages, waits to be read again without being told to.
 	restInPeriod = 10
 )
@@ -68,6 +72,8 @@ func (s *filings) WatchFilings(
 		return &filing.Error{Reason: filing.ReasonOverloaded, RetryAfter: 5 * time.Second}
 	}
 	defer s.watches.Release(1)
+	s.watching.Add(1)
+	defer s.watching.Add(-1)
 	if w.month != "" {
 		w.most = mostInPeriod
 	}
@@ -140,13 +146,20 @@ func (w *watch) follow(ctx context.Context, watcher Watcher) error {
 
 // next waits for changes, but not for long: notices may be lost.
 func (w *watch) next(ctx context.Context, watcher Watcher) (status.Changes, error) {
-	wait, cancel := context.WithTimeout(ctx, w.door.cfg.WatchEvery)
+	wait, cancel := context.WithTimeout(ctx, w.door.restOfWatch())
 	defer cancel()
 	changes, err := watcher.Next(wait)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return status.Changes{}, nil
 	}
 	return changes, err
+}
+
+// restOfWatch is how long a watch rests when nothing is told: the longer the more there are,
+// and not all of them equally long.
+func (d *door) restOfWatch() time.Duration {
+	rest := max(d.cfg.WatchEvery, time.Duration(d.watching.Load())*time.Second/rereads)
+	return time.Duration(float64(rest) * (0.9 + 0.2*rand.Float64()))
 }
 
 // open are the followed filings that may still change their state.

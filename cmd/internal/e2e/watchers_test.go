@@ -128,6 +128,7 @@ type crowd struct {
 	base, key string
 
 	opened, refused, lost  atomic.Int64
+	why                    sync.Map // of refusals
 	answered, same, putOff atomic.Int64
 	failed                 atomic.Int64
 
@@ -163,6 +164,8 @@ func (c *crowd) stream(ctx context.Context, open *sync.WaitGroup, ids []string) 
 			}
 			defer resp.Body.Close()
 			if resp.StatusCode != http.StatusOK {
+				text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+				c.why.Store(resp.Status, string(text))
 				c.refused.Add(1)
 				return
 			}
@@ -192,21 +195,25 @@ func (c *crowd) listen(ctx context.Context, id string, body io.Reader) {
 
 // poll asks for the filings at a rate, each time with what was known of it before.
 func (c *crowd) poll(ctx context.Context, ids []string, perSecond int) {
-	if perSecond == 0 {
+	const phones = 64
+	if perSecond == 0 || len(ids) < phones {
 		return
 	}
-	const phones = 64
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: phones}}
 	var all sync.WaitGroup
-	for range phones {
+	for phone := range phones {
 		all.Go(func() {
+			var mine []string // each filing is one phone's, which knows what it was told
+			for i := phone; i < len(ids); i += phones {
+				mine = append(mine, ids[i])
+			}
 			tags := make(map[string]string)
 			for due := time.Now(); ctx.Err() == nil; due = due.Add(time.Second * phones / time.Duration(perSecond)) {
 				time.Sleep(time.Until(due)) // a benchmark's pace
 				if late := time.Since(due); late > time.Second {
 					due = due.Add(late) // the machine does not take more: the rate that came about is told
 				}
-				c.ask(ctx, client, ids[rand.IntN(len(ids))], tags)
+				c.ask(ctx, client, mine[rand.IntN(len(mine))], tags)
 			}
 		})
 	}
@@ -252,6 +259,10 @@ func (c *crowd) report(f figures, title string, lasting time.Duration, accepted 
 			delays = append(delays, at.Sub(logged))
 		}
 	}
+	c.why.Range(func(status, text any) bool {
+		c.b.Logf("refused with %s: %s", status, text)
+		return true
+	})
 	answered, same := c.answered.Load(), c.same.Load()
 	f.add(title, "streams open, refused, lost", "%d, %d, %d", c.opened.Load(), c.refused.Load(), c.lost.Load())
 	f.add(title, "polls answered a second", "%.0f", float64(answered+same)/lasting.Seconds())
