@@ -26,19 +26,22 @@ import (
 )
 
 // given is the least that an installation says.
-const given = `
-kafka: {brokers: ["k0:9092", "k1:9092", "k2:9093"]}
-redis: {addresses: ["redis:6379"]}
+const given = "kafka: {brokers: [\"k0:9092\", \"k1:9092\", \"k2:9093\"]}\nredis: {addresses: [\"redis:6379\"]}\n" + rest
+
+// rest is what remains of it beside the servers.
+const rest = `
 authorities: ["cn=https://etax.example/etax?class=B&quota=50/s", "gb.hmrc=https://hmrc.example"]
 pepper: {existingSecret: springtide-pepper}
 `
 
 // full uses what else there is.
-const full = given + `
+const full = rest + `
+kafka: {brokers: ["k0:9092", "k1:9092", "k2:9093"], tls: {enabled: true, caSecret: kafka-ca}, auth: {existingSecret: kafka-login}}
+redis: {addresses: ["redis:6379"], tls: {enabled: true}, auth: {existingSecret: redis-login}}
 image: {digest: "sha256:` + "0000000000000000000000000000000000000000000000000000000000000000" + `", pullSecrets: [registry]}
 otel: {endpoint: "http://collector:4317"}
 deadline: "2026-07-20T00:00:00+08:00"
-frontdoor: {args: ["--tenant-rate=500"], service: {type: LoadBalancer, annotations: {a: b}}}
+frontdoor: {args: ["--tenant-rate=500"], tls: {existingSecret: door-tls, clientCA: true}, service: {type: LoadBalancer, annotations: {a: b}}}
 scaling: {max: 32, prewarm: 4, exact: false}
 networkPolicy: {clients: [{namespaceSelector: {}}], egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8}}]}]}
 podAnnotations: {a: b}
@@ -453,6 +456,47 @@ func TestSettingsReachThePods(t *testing.T) {
 	before := rendered(t, given).deployments["season-springtide-submit"].Spec.Template.Annotations["checksum/config"]
 	if after := rendered(t, given+"deadline: 2026-07-20T00:00:00Z\n").deployments["season-springtide-submit"].Spec.Template.Annotations["checksum/config"]; after == before {
 		t.Error("a changed setting does not restart the pods")
+	}
+}
+
+// Passwords come from secrets that are there, as variables; certificates as files.
+func TestSecretsReachThePods(t *testing.T) {
+	t.Parallel()
+	all := rendered(t, full)
+	specs := map[string]corev1.PodSpec{}
+	for name, d := range all.deployments {
+		specs[name] = d.Spec.Template.Spec
+	}
+	for name, p := range all.pods {
+		specs[name] = p.Spec
+	}
+	for name, spec := range specs {
+		c, env, mounted := spec.Containers[0], map[string]corev1.EnvVar{}, map[string]string{}
+		for _, v := range c.Env {
+			env[v.Name] = v
+		}
+		for _, v := range c.VolumeMounts {
+			mounted[v.Name] = v.MountPath
+		}
+		for variable, secret := range map[string]string{
+			"SPRINGTIDE_KAFKA_USER": "kafka-login/user", "SPRINGTIDE_KAFKA_PASSWORD": "kafka-login/password",
+			"SPRINGTIDE_REDIS_USER": "redis-login/user", "SPRINGTIDE_REDIS_PASSWORD": "redis-login/password",
+		} {
+			from := env[variable].ValueFrom
+			if from == nil || from.SecretKeyRef.Name+"/"+from.SecretKeyRef.Key != secret || *from.SecretKeyRef.Optional != (secret == "redis-login/user") {
+				t.Errorf("%s: %s is not %s: %+v", name, variable, secret, from)
+			}
+		}
+		if env["SPRINGTIDE_KAFKA_CA"].Value != mounted["kafka-ca"]+"/ca.crt" || env["SPRINGTIDE_REDIS_TLS"].Value != "true" || env["SPRINGTIDE_REDIS_CA"].Name != "" {
+			t.Errorf("%s: %+v, %v", name, c.Env, mounted)
+		}
+		door := strings.HasSuffix(name, "-frontdoor")
+		if (env["SPRINGTIDE_PEPPER"].Value == mounted["pepper"]+"/pepper") != door || (mounted["tls"] != "") != door {
+			t.Errorf("%s: %+v, %v", name, c.Env, mounted)
+		}
+		if door && !slices.Contains(c.Args, "--tls-client-ca="+mounted["tls"]+"/ca.crt") {
+			t.Errorf("%s: %v", name, c.Args)
+		}
 	}
 }
 

@@ -50,6 +50,8 @@ type Deps struct {
 type Common struct {
 	// Kafka and Redis are addresses, HOST:PORT each; empty: embedded, where the command has that.
 	Kafka, Redis []string
+	// KafkaLogin and RedisLogin are how these are spoken to.
+	KafkaLogin, RedisLogin Login
 	// Replication of topics that are not there yet; 0: the default.
 	Replication int
 	// Authorities in the order given; a name appears once.

@@ -31,6 +31,7 @@ type sharedFlags struct {
 	config, output, lang, logLevel, logFormat string
 
 	kafka, redis, authorities            []string
+	kafkaLogin, redisLogin               Login
 	grpc, http, admin, data, pepper, key string
 	// replication of topics that are not there yet; 0: the default.
 	replication int
@@ -55,6 +56,7 @@ func (s *sharedFlags) register(root *cobra.Command) {
 
 func (s *sharedFlags) addKafka(f *pflag.FlagSet) {
 	f.StringSliceVar(&s.kafka, "kafka", nil, "addresses of Kafka brokers, `HOST:PORT[,...]`")
+	s.kafkaLogin.register(f, "kafka", "Kafka")
 }
 
 // addReplication is for the commands that create topics. All of them have it, as
@@ -65,6 +67,7 @@ func (s *sharedFlags) addReplication(f *pflag.FlagSet) {
 
 func (s *sharedFlags) addRedis(f *pflag.FlagSet) {
 	f.StringSliceVar(&s.redis, "redis", nil, "addresses of Redis, `HOST:PORT[,...]`")
+	s.redisLogin.register(f, "redis", "Redis")
 }
 
 func (s *sharedFlags) addAuthorities(f *pflag.FlagSet) {
@@ -157,7 +160,7 @@ func envName(flag string) string {
 
 // quoteSetting keeps secrets out of messages.
 func quoteSetting(flag, value string) string {
-	if flag == "key" {
+	if flag == "key" || strings.HasSuffix(flag, "-password") {
 		return "..."
 	}
 	return fmt.Sprintf("%q", clip(value))
@@ -254,7 +257,7 @@ func (s *sharedFlags) validate(flags *pflag.FlagSet) error {
 	if _, err := time.Parse(time.RFC3339, s.deadline); s.deadline != "" && err != nil {
 		return usagef("--deadline %q: want a time such as 2026-07-20T00:00:00+08:00", s.deadline)
 	}
-	if err := errors.Join(s.tls.validate(flags), s.validateOIDC(flags)); err != nil {
+	if err := errors.Join(s.tls.validate(flags), s.validateOIDC(flags), s.kafkaLogin.validate("kafka"), s.redisLogin.validate("redis")); err != nil {
 		return err
 	}
 	_, err := s.parseAuthorities()
@@ -291,7 +294,7 @@ func (a *app) common(name string) Common {
 	authorities, _ := s.parseAuthorities()              // checked by prepare
 	deadline, _ := time.Parse(time.RFC3339, s.deadline) // so is this; empty gives zero
 	return Common{
-		Kafka: s.kafka, Redis: s.redis, Authorities: authorities,
+		Kafka: s.kafka, Redis: s.redis, KafkaLogin: s.kafkaLogin, RedisLogin: s.redisLogin, Authorities: authorities,
 		Replication: s.replication, GRPC: s.grpc, HTTP: s.http, Admin: s.admin, Data: s.data, Pepper: s.pepper, Deadline: deadline,
 		Trace: a.trace, Logger: a.logger().With("command", name), UI: a.ui,
 		TLS: s.tls.server(), OIDC: s.provider(), PrivateWebhooks: s.privateHooks,

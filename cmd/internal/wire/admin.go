@@ -26,7 +26,7 @@ func Keys(ctx context.Context, o cli.KeysOptions, use func(cli.KeyAdmin) error) 
 	if err != nil {
 		return err
 	}
-	events, err := eventlog.Open(ctx, eventlog.Config{Brokers: o.Kafka, Logger: o.Logger})
+	events, err := openLog(ctx, o.Common, eventlog.Config{})
 	if err != nil {
 		return err
 	}

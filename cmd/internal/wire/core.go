@@ -57,8 +57,8 @@ func openCore(ctx context.Context, s *stack, o cli.Common, cfg coreConfig, tel *
 	if err != nil {
 		return nil, fmt.Errorf("load forms: %w", err)
 	}
-	events, err := eventlog.Open(ctx, eventlog.Config{
-		Brokers: o.Kafka, Partitions: cfg.partitions, Usual: cfg.usual, Replication: o.Replication, Logger: o.Logger, Registerer: registry,
+	events, err := openLog(ctx, o, eventlog.Config{
+		Partitions: cfg.partitions, Usual: cfg.usual, Replication: o.Replication, Registerer: registry,
 	})
 	if err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func openCore(ctx context.Context, s *stack, o cli.Common, cfg coreConfig, tel *
 	if err := checkPlacement(ctx, events); err != nil {
 		return nil, err
 	}
-	view, err := status.New(status.Config{Addrs: o.Redis, Partitions: events.Partitions(), ReadTimeout: cfg.readTimeout}, status.Deps{Log: o.Logger, Metrics: registry})
+	view, err := openView(o, status.Config{Partitions: events.Partitions(), ReadTimeout: cfg.readTimeout}, registry)
 	if err != nil {
 		return nil, err
 	}

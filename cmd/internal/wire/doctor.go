@@ -78,7 +78,7 @@ func checkPepper(o cli.Common) []cli.Finding {
 
 // checkKafka also gives the number of partitions.
 func checkKafka(ctx context.Context, o cli.Common) ([]cli.Finding, int, error) {
-	events, err := eventlog.Open(ctx, eventlog.Config{Brokers: o.Kafka, Inspect: true, Logger: o.Logger})
+	events, err := openLog(ctx, o, eventlog.Config{Inspect: true})
 	if err != nil {
 		return []cli.Finding{{Name: "kafka", Health: cli.Fail, Detail: err.Error(), Fix: "check the address and whether the broker runs"}}, 1, nil
 	}
@@ -91,7 +91,7 @@ func checkKafka(ctx context.Context, o cli.Common) ([]cli.Finding, int, error) {
 
 // checkRedis looks at the server, and at what the fleet says there about itself.
 func checkRedis(ctx context.Context, o cli.Common, partitions int) ([]cli.Finding, error) {
-	view, err := status.New(status.Config{Addrs: o.Redis, Partitions: partitions}, status.Deps{Log: o.Logger})
+	view, err := openView(o, status.Config{Partitions: partitions}, nil)
 	if err != nil {
 		return nil, fmt.Errorf("doctor: %w", err)
 	}

@@ -56,7 +56,7 @@ func Scale(ctx context.Context, o cli.ScaleOptions) error {
 
 // ScaleExplain reads what the scaler decided last.
 func ScaleExplain(ctx context.Context, o cli.ScaleOptions) ([]control.Status, error) {
-	view, err := status.New(status.Config{Addrs: o.Redis, Partitions: 1}, status.Deps{Log: o.Logger})
+	view, err := openView(o.Common, status.Config{Partitions: 1}, nil)
 	if err != nil {
 		return nil, fmt.Errorf("explain: %w", err)
 	}
@@ -136,6 +136,6 @@ func (c *core) workerOf(group string, o cli.ScaleOptions) (target.Worker, error)
 		}
 	}
 	return target.Process(target.ProcessConfig{
-		Path: binary, Args: args, Env: plainEnvironment(), Output: os.Stderr, Grace: drainGrace,
+		Path: binary, Args: args, Env: append(plainEnvironment(), logins(o.Common)...), Output: os.Stderr, Grace: drainGrace,
 	}), nil
 }

@@ -37,7 +37,7 @@ func Sweep(ctx context.Context, o cli.SweepOptions) (result sweep.Result, err er
 			lists[i].Names = append(lists[i].Names, a.Name)
 		}
 	}
-	events, err := eventlog.Open(ctx, eventlog.Config{Brokers: o.Kafka, Logger: o.Logger})
+	events, err := openLog(ctx, o.Common, eventlog.Config{})
 	if err != nil {
 		return result, err
 	}

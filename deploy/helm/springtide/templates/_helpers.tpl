@@ -100,6 +100,11 @@ spec:
               value: {{ .values.memory.go | quote }}
             - name: OTEL_SERVICE_NAME
               value: springtide-{{ .component }}
+            {{- if $is.pepper }}
+            - name: SPRINGTIDE_PEPPER
+              value: /etc/springtide/pepper/pepper
+            {{- end }}
+            {{- include "springtide.logins" $root | nindent 12 }}
             {{- with $root.Values.env }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
@@ -145,7 +150,13 @@ spec:
               mountPath: /tmp
             {{- if $is.pepper }}
             - name: pepper
-              mountPath: /etc/springtide
+              mountPath: /etc/springtide/pepper
+              readOnly: true
+            {{- end }}
+            {{- include "springtide.mounts" $root | nindent 12 }}
+            {{- if and $is.balanced $root.Values.frontdoor.tls.existingSecret }}
+            - name: tls
+              mountPath: /etc/springtide/tls
               readOnly: true
             {{- end }}
       volumes:
@@ -159,6 +170,13 @@ spec:
             items:
               - key: {{ $root.Values.pepper.key }}
                 path: pepper
+        {{- end }}
+        {{- include "springtide.volumes" $root | nindent 8 }}
+        {{- if and $is.balanced $root.Values.frontdoor.tls.existingSecret }}
+        - name: tls
+          secret:
+            secretName: {{ $root.Values.frontdoor.tls.existingSecret }}
+            defaultMode: 0440
         {{- end }}
       topologySpreadConstraints:
         {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
@@ -181,6 +199,54 @@ spec:
       {{- with $root.Values.priorityClassName }}
       priorityClassName: {{ . }}
       {{- end }}
+{{- end }}
+
+{{/* How Kafka and Redis are spoken to, from existing secrets: environment, mounts and volumes of a pod. */}}
+{{- define "springtide.logins" -}}
+{{- range $server := list "kafka" "redis" }}
+{{- $s := get $.Values $server }}
+{{- if $s.tls.enabled }}
+- name: SPRINGTIDE_{{ upper $server }}_TLS
+  value: "true"
+{{- if $s.tls.caSecret }}
+- name: SPRINGTIDE_{{ upper $server }}_CA
+  value: /etc/springtide/{{ $server }}/ca.crt
+{{- end }}
+{{- end }}
+{{- if $s.auth.existingSecret }}
+{{- range $name := list "user" "password" }}
+- name: SPRINGTIDE_{{ upper $server }}_{{ upper $name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $s.auth.existingSecret }}
+      key: {{ $name }}
+      optional: {{ and (eq $server "redis") (eq $name "user") }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "springtide.mounts" -}}
+{{- range $server := list "kafka" "redis" }}
+{{- $s := get $.Values $server }}
+{{- if and $s.tls.enabled $s.tls.caSecret }}
+- name: {{ $server }}-ca
+  mountPath: /etc/springtide/{{ $server }}
+  readOnly: true
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "springtide.volumes" -}}
+{{- range $server := list "kafka" "redis" }}
+{{- $s := get $.Values $server }}
+{{- if and $s.tls.enabled $s.tls.caSecret }}
+- name: {{ $server }}-ca
+  secret:
+    secretName: {{ $s.tls.caSecret }}
+    defaultMode: 0440
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* A disruption budget of one component. Takes root, component, spare (maxUnavailable). */}}
