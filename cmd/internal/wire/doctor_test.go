@@ -32,6 +32,8 @@ func TestDoctorChangesNothing(t *testing.T) {
 	o := cli.DoctorOptions{Common: cli.Common{
 		Kafka: []string{kafka.Addr()}, Redis: []string{view.Addr()}, Data: t.TempDir(), Logger: log,
 	}}
+	const topics = 10 // there are at least so many
+	first := 0
 	for range 2 { // the second sees what the first left
 		found, err := Doctor(t.Context(), o)
 		if err != nil {
@@ -46,9 +48,10 @@ func TestDoctorChangesNothing(t *testing.T) {
 				stages++
 			}
 		}
-		if missing != 11 || stages != 2 {
-			t.Fatalf("%d topics and %d stages are missing, want 11 and 2: %+v", missing, stages, found)
+		if missing < topics || first > 0 && missing != first || stages != 2 {
+			t.Fatalf("%d topics and %d stages are missing, want all and 2: %+v", missing, stages, found)
 		}
+		first = missing
 	}
 	if files, err := os.ReadDir(o.Data); err != nil || len(files) > 0 {
 		t.Errorf("doctor left %v, %v", files, err)
