@@ -5,12 +5,17 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"maps"
+	"net"
+	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/filing"
@@ -99,6 +104,72 @@ func TestParkedWorkJoinsItsTrace(t *testing.T) {
 	printTree(&tree, got.trace(click.id))
 	t.Logf("a filing that was parked:\n%s", tree.String())
 	endAll(t, workers)
+}
+
+// A collector that takes connections and answers nothing holds up neither a filing
+// nor the end of a process.
+func TestNothingWaitsForACollector(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	c := startCluster(t, startServers(t), tenantOfThisRun(), "--latency", "1ms")
+	c.env = []string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://" + listener.Addr().String(), "OTEL_BSP_SCHEDULE_DELAY=10", "OTEL_BSP_MAX_QUEUE_SIZE=50",
+		"OTEL_BSP_EXPORT_TIMEOUT=600000",
+	}
+	front, d := c.serveProcess()
+	processes := []*process{front, c.work("validate"), c.work("project"), c.work("submit")}
+	firm := sampleFirm(t, 60, false)
+	o := newOffice(t, c.tenant)
+	if err := o.file(t.Context(), d, firm.Returns, 20); err != nil {
+		t.Fatal(err)
+	}
+	o.finish(t.Context(), d)
+	o.judge(t.Context(), d, firm)
+	endAll(t, processes) // the wait is shorter than the ten minutes that the collector would have
+}
+
+// A click that comes as JSON over HTTP goes on in the trace of its caller as well.
+func TestAClickOverHTTPIsOneTrace(t *testing.T) {
+	t.Parallel()
+	got := startCollector(t)
+	c := startCluster(t, startServers(t), tenantOfThisRun())
+	c.env = got.env()
+	front := c.start("serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "")
+	faces := front.await(`front door is ready.* grpc=(\S+) http=(\S+)`)
+	c.key = makeKey(t, c.kafka, filepath.Join(c.dir, "site"), c.tenant)
+	d := dial(t, faces[1], c.key)
+	d.knowsKey(t)
+	body, err := protojson.Marshal(sampleFirm(t, 1, false).Returns[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	click := newTrace()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+faces[2]+"/v1/filings", strings.NewReader(`{"return":`+string(body)+`}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.key)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Traceparent", click.parent)
+	resp, err := (&http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, _ := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if resp.StatusCode/100 != 2 {
+		t.Fatalf("%s: %s", resp.Status, answer)
+	}
+	eventually(t, "the click to arrive", func() bool {
+		all := got.trace(click.id)
+		return slices.ContainsFunc(all, func(s span) bool {
+			return path(s, all) == "? > springtide.v1.FilingService/SubmitFiling > append filings.submitted"
+		})
+	})
 }
 
 // A clickTrace is a trace that a client began.
