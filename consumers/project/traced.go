@@ -25,7 +25,7 @@ func (j *projector) note(r eventlog.Record) {
 	if r.Topic == eventlog.TopicLedger {
 		end = j.p.LedgerEnd
 	}
-	if j.p.Tracer == nil || r.Trace == "" || r.Offset < end || len(j.shown) == mostShown {
+	if r.Trace == "" || r.Offset < end || len(j.shown) == mostShown || !j.p.Tracer.Keeps(r.Trace) {
 		return
 	}
 	j.shown = append(j.shown, taken{r.Topic, string(r.Key), r.Trace, r.Offset, time.Now()})

@@ -41,20 +41,21 @@ type Span struct {
 	kind   otel.SpanKind
 	began  time.Time
 	ended  time.Time
-	attrs  [lightAttrs]attr
+	attrs  [mostAttrs]attr
 	filled int
 
 	mu    sync.Mutex
 	steps []*Span // of a root: the light ones below it, oldest first
 }
 
-// Bounds of what is remembered of a light step, and of a root.
 const (
-	lightAttrs = 7
+	// mostAttrs is how many attributes a step has at most; more are left out.
+	mostAttrs = 8
+	// lightSteps is how many light steps below a root are remembered.
 	lightSteps = 32
 )
 
-// attr is an attribute of a light step: a word, or a number.
+// attr is an attribute: a word, or a number.
 type attr struct {
 	key    Key
 	number int64
@@ -132,12 +133,20 @@ func (s *Span) real() {
 		ctx = otel.ContextWithSpanContext(ctx, s.remote)
 	}
 	_, s.span = s.tracer.otel.Start(ctx, s.name, otel.WithSpanKind(s.kind), otel.WithTimestamp(s.began))
-	for _, a := range s.attrs[:s.filled] {
-		s.span.SetAttributes(a.keyValue())
-	}
 	if !s.ended.IsZero() {
-		s.span.End(otel.WithTimestamp(s.ended))
+		s.finish()
 	}
+}
+
+// finish ends a step that is one of OpenTelemetry's. Its attributes are told at once,
+// which is cheaper than one by one. Called with root.mu held.
+func (s *Span) finish() {
+	all := make([]attribute.KeyValue, s.filled)
+	for i, a := range s.attrs[:s.filled] {
+		all[i] = a.keyValue()
+	}
+	s.span.SetAttributes(all...)
+	s.span.End(otel.WithTimestamp(s.ended))
 }
 
 // allReal does that with a root and what is below it.
@@ -183,9 +192,8 @@ func (s *Span) End() {
 	}
 	s.root.mu.Lock()
 	defer s.root.mu.Unlock()
-	s.ended = time.Now()
-	if s.span != nil {
-		s.span.End(otel.WithTimestamp(s.ended))
+	if s.ended = time.Now(); s.span != nil {
+		s.finish()
 	}
 }
 
@@ -250,10 +258,7 @@ func (s *Span) Number(k Key, v int64) *Span {
 func (s *Span) set(a attr) *Span {
 	s.root.mu.Lock()
 	defer s.root.mu.Unlock()
-	switch {
-	case s.span != nil:
-		s.span.SetAttributes(a.keyValue())
-	case s.filled < lightAttrs:
+	if s.filled < mostAttrs {
 		s.attrs[s.filled] = a
 		s.filled++
 	}
@@ -353,14 +358,23 @@ func lowerHex(into []byte, s string) bool {
 	return err == nil
 }
 
+// Keeps reports whether the trace of a record is kept.
+func (t *Tracer) Keeps(traceparent string) bool {
+	if t == nil || len(traceparent) != Len {
+		return false
+	}
+	sc := parse(traceparent)
+	return sc.IsSampled() || (sc.IsValid() && t.keep.has(sc.TraceID()))
+}
+
 // Past tells of a step that began earlier, and has just ended, in the trace of a
 // record; where that trace is not kept, of nothing. It gives the traceparent for
 // what follows: that of the step, or the one it got.
 func (t *Tracer) Past(ctx context.Context, name, traceparent string, began time.Time, about func(*Span)) string {
-	sc := parse(traceparent)
-	if t == nil || !sc.IsValid() || (!sc.IsSampled() && !t.keep.has(sc.TraceID())) {
+	if !t.Keeps(traceparent) {
 		return traceparent
 	}
+	sc := parse(traceparent)
 	ctx, s := t.start(otel.ContextWithSpanContext(ctx, sc), name, nil, otel.WithTimestamp(began), otel.WithSpanKind(otel.SpanKindConsumer))
 	if s != nil {
 		about(s)
