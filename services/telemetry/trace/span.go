@@ -31,14 +31,17 @@ type Span struct {
 	tracer *Tracer
 	// root is the step with which this process came into the trace, or this one.
 	root *Span
-	// parent is nil for a root, and remote is where that comes from.
+	// parent is nil for a root. That has a place: its own, if it is the first of its
+	// trace, or that of the step in another process it comes from.
 	parent *Span
-	remote otel.SpanContext
+	at     otel.SpanContext
+	first  bool
 
 	// Guarded by root.mu, like everything below.
 	span   otel.Span // nil while it is light
 	name   string
 	kind   otel.SpanKind
+	link   otel.SpanContext
 	began  time.Time
 	ended  time.Time
 	attrs  [mostAttrs]attr
@@ -115,7 +118,7 @@ func (s *Span) context() otel.SpanContext {
 		case s.span != nil:
 			return s.span.SpanContext()
 		case s.parent == nil:
-			return s.remote
+			return s.at
 		}
 	}
 }
@@ -130,9 +133,9 @@ func (s *Span) real() {
 		s.parent.real()
 		ctx = otel.ContextWithSpan(ctx, s.parent.span)
 	} else {
-		ctx = otel.ContextWithSpanContext(ctx, s.remote)
+		ctx = begin(ctx, s.at, s.first)
 	}
-	_, s.span = s.tracer.otel.Start(ctx, s.name, otel.WithSpanKind(s.kind), otel.WithTimestamp(s.began))
+	_, s.span = s.tracer.otel.Start(ctx, s.name, options(s.kind, s.began, s.link)...)
 	if !s.ended.IsZero() {
 		s.finish()
 	}
@@ -177,7 +180,7 @@ func Link(ctx context.Context, traceparent string) {
 	}
 	s.root.mu.Lock()
 	defer s.root.mu.Unlock()
-	if s.span != nil {
+	if s.link = sc; s.span != nil {
 		s.span.AddLink(otel.Link{SpanContext: sc})
 	}
 }

@@ -204,6 +204,31 @@ func TestAFailureKeepsWhatEndedBefore(t *testing.T) {
 	}
 }
 
+// Of traces that begin here the share is sampled that was asked for, and each step of
+// one is.
+func TestTheShareIsSampled(t *testing.T) {
+	t.Parallel()
+	const all = 40_000
+	sampled := 0
+	traced(t, settings{"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.002"}, func(ctx context.Context, tracer *Tracer) {
+		for range all {
+			call, s := tracer.Serve(ctx, "call", "", true, time.Now())
+			inner, step := Step(call, "step")
+			if Sampled(call) != Sampled(inner) || ID(Parent(call)) != ID(Parent(inner)) || ID(Parent(call)) == "" {
+				t.Fatalf("a call is in %q, its step in %q", Parent(call), Parent(inner))
+			}
+			if Sampled(call) != "" {
+				sampled++
+			}
+			step.End()
+			s.End()
+		}
+	})
+	if sampled < 30 || sampled > 130 { // 80, and more than five standard deviations on either side
+		t.Errorf("%d of %d were sampled, want about one in 500", sampled, all)
+	}
+}
+
 // A sampler that wants nothing gets nothing.
 func TestAlwaysOffIsOff(t *testing.T) {
 	t.Parallel()

@@ -2,9 +2,11 @@ package trace
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -29,6 +31,7 @@ type Deps struct {
 // use, and nil where nothing is traced.
 type Tracer struct {
 	otel     otel.Tracer
+	sampler  sdk.Sampler
 	keep     *keeper
 	exporter *exporter
 	// base is a context without an end, to begin light steps in.
@@ -62,9 +65,9 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Tracer, error) {
 		return nil, err
 	}
 	k := newKeeper(e.add, heldRoots, keptTraces)
-	provider := sdk.NewTracerProvider(sdk.WithResource(process), sdk.WithSampler(k.sampler(sampler)), sdk.WithSpanProcessor(k))
+	provider := sdk.NewTracerProvider(sdk.WithResource(process), sdk.WithSampler(k.sampler(sampler)), sdk.WithSpanProcessor(k), sdk.WithIDGenerator(generator{}))
 	return &Tracer{
-		otel: provider.Tracer("springtide"), keep: k, exporter: e, light: strings.HasPrefix(cfg.Sampler, "parentbased_"),
+		otel: provider.Tracer("springtide"), sampler: sampler, keep: k, exporter: e, light: strings.HasPrefix(cfg.Sampler, "parentbased_"),
 		base: func() context.Context { return context.WithoutCancel(ctx) },
 	}, nil
 }
@@ -86,10 +89,11 @@ func (t *Tracer) Serve(ctx context.Context, name, traceparent string, trusted bo
 	if t == nil {
 		return ctx, nil
 	}
-	if sc := parse(traceparent); trusted && sc.IsValid() {
-		ctx = otel.ContextWithSpanContext(ctx, sc)
+	e := entry{name: name, kind: otel.SpanKindServer, began: began}
+	if trusted {
+		e.parent = parse(traceparent)
 	}
-	return t.start(ctx, name, nil, otel.WithSpanKind(otel.SpanKindServer), otel.WithTimestamp(began))
+	return t.enter(ctx, e)
 }
 
 // Join goes on with the trace of a record. A record without one gets a new trace.
@@ -97,13 +101,7 @@ func (t *Tracer) Join(ctx context.Context, name, traceparent string) (context.Co
 	if t == nil {
 		return ctx, nil
 	}
-	sc := parse(traceparent)
-	if t.light && sc.IsValid() && !sc.IsSampled() && !t.keep.has(sc.TraceID()) {
-		s := &Span{tracer: t, remote: sc, name: name, kind: otel.SpanKindConsumer, began: time.Now()}
-		s.root = s
-		return context.WithValue(ctx, spanKey{}, s), s
-	}
-	return t.start(otel.ContextWithSpanContext(ctx, sc), name, nil, otel.WithSpanKind(otel.SpanKindConsumer))
+	return t.enter(ctx, entry{name: name, kind: otel.SpanKindConsumer, began: time.Now(), parent: parse(traceparent)})
 }
 
 // Split begins a trace of its own for one of several things that ctx is about, and
@@ -112,11 +110,52 @@ func (t *Tracer) Split(ctx context.Context, name string) (context.Context, *Span
 	if t == nil {
 		return ctx, nil
 	}
-	options := []otel.SpanStartOption{otel.WithNewRoot()}
-	if sc := contextOf(ctx); sc.IsValid() {
-		options = append(options, otel.WithLinks(otel.Link{SpanContext: sc}))
+	return t.enter(ctx, entry{name: name, kind: otel.SpanKindInternal, began: time.Now(), link: contextOf(ctx)})
+}
+
+// An entry is how a process comes into a trace: below a step of another process, or
+// at its beginning.
+type entry struct {
+	name         string
+	kind         otel.SpanKind
+	began        time.Time
+	parent, link otel.SpanContext
+}
+
+func (t *Tracer) enter(ctx context.Context, e entry) (context.Context, *Span) {
+	at, first := e.parent, !e.parent.IsValid()
+	if first {
+		at = newIDs()
 	}
-	return t.start(ctx, name, nil, options...)
+	if t.light && !at.IsSampled() && !t.keep.has(at.TraceID()) && (!first || !t.samples(ctx, at.TraceID())) {
+		s := &Span{tracer: t, at: at, first: first, link: e.link, name: e.name, kind: e.kind, began: e.began}
+		s.root = s
+		return context.WithValue(ctx, spanKey{}, s), s
+	}
+	return t.start(begin(ctx, at, first), e.name, nil, options(e.kind, e.began, e.link)...)
+}
+
+// samples asks the sampler about a trace that begins.
+func (t *Tracer) samples(ctx context.Context, id otel.TraceID) bool {
+	p := sdk.SamplingParameters{ParentContext: otel.ContextWithSpanContext(ctx, otel.SpanContext{}), TraceID: id}
+	return t.sampler.ShouldSample(p).Decision == sdk.RecordAndSample
+}
+
+// begin is the context in which OpenTelemetry begins a root: with the ids it is to
+// have, or below a step of another process.
+func begin(ctx context.Context, at otel.SpanContext, first bool) context.Context {
+	if first {
+		return otel.ContextWithSpanContext(context.WithValue(ctx, idsKey{}, at), otel.SpanContext{})
+	}
+	return otel.ContextWithSpanContext(ctx, at)
+}
+
+func options(kind otel.SpanKind, began time.Time, link otel.SpanContext) []otel.SpanStartOption {
+	all := []otel.SpanStartOption{otel.WithSpanKind(kind), otel.WithTimestamp(began)}
+	if link.IsValid() {
+		all = append(all, otel.WithLinks(otel.Link{SpanContext: link}))
+	}
+	return all
 }
 
 // start begins a step that is one of OpenTelemetry's; parent is nil for a root.
@@ -131,3 +170,29 @@ func (t *Tracer) start(ctx context.Context, name string, parent *Span, options .
 	}
 	return context.WithValue(ctx, spanKey{}, s), s
 }
+
+type idsKey struct{}
+
+// newIDs are those of a trace that begins. They need not be secret.
+func newIDs() otel.SpanContext {
+	var cfg otel.SpanContextConfig
+	binary.NativeEndian.PutUint64(cfg.TraceID[:8], rand.Uint64()|1)
+	binary.NativeEndian.PutUint64(cfg.TraceID[8:], rand.Uint64()) // a sampler looks at these
+	binary.NativeEndian.PutUint64(cfg.SpanID[:], rand.Uint64()|1)
+	return otel.NewSpanContext(cfg)
+}
+
+// generator gives OpenTelemetry the ids that a step had before it was one of its own.
+type generator struct{}
+
+// NewIDs implements sdk.IDGenerator.
+func (generator) NewIDs(ctx context.Context) (otel.TraceID, otel.SpanID) {
+	at, ok := ctx.Value(idsKey{}).(otel.SpanContext)
+	if !ok {
+		at = newIDs()
+	}
+	return at.TraceID(), at.SpanID()
+}
+
+// NewSpanID implements sdk.IDGenerator.
+func (generator) NewSpanID(context.Context, otel.TraceID) otel.SpanID { return newIDs().SpanID() }
