@@ -173,6 +173,16 @@ func (p *Process) Signal(sig Signal) bool {
 	return true
 }
 
+// PID of the running process; 0 when none runs.
+func (p *Process) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil || p.cmd.Process == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
+
 // Await waits until a condition on the partitions it has holds.
 func (p *Process) Await(ctx context.Context, holds func(running bool, joined []int) bool) error {
 	for {

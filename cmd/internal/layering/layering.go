@@ -88,6 +88,8 @@ type checker struct {
 	tree   fs.FS
 	files  *token.FileSet
 	broken []string
+	// apart are the folders of modules of their own: programs with flags and servers that the product does without.
+	apart []string
 }
 
 func (c *checker) complain(format string, args ...any) {
@@ -146,6 +148,9 @@ func (c *checker) visit(name string, d fs.DirEntry, err error) error {
 		case slices.Contains(vagueFolders(), d.Name()):
 			c.complain("%s: the name says nothing; name the folder after what it does", name)
 		}
+		if _, err := fs.Stat(c.tree, path.Join(name, "go.mod")); err == nil {
+			c.apart = append(c.apart, name)
+		}
 		return nil
 	}
 	if path.Ext(name) != ".go" {
@@ -180,11 +185,16 @@ func (c *checker) imports(name string, file *ast.File) {
 			}
 		}
 		for seam, owner := range seams() {
-			if within(target, seam) && !within(path.Dir(name), owner) {
+			if !c.isApart(name) && within(target, seam) && !within(path.Dir(name), owner) {
 				c.complain("%s: only %s imports %s", at, owner, seam)
 			}
 		}
 	}
+}
+
+// isApart reports whether a file belongs to a module of its own.
+func (c *checker) isApart(name string) bool {
+	return slices.ContainsFunc(c.apart, func(folder string) bool { return within(name, folder) })
 }
 
 // within reports whether a path is another or lies below it.
@@ -192,7 +202,7 @@ func within(name, parent string) bool { return name == parent || strings.HasPref
 
 // process keeps the environment, the flags and the exit of the process in cmd, in tests, and where it is agreed.
 func (c *checker) process(name string, file *ast.File) {
-	if within(name, "cmd") || strings.HasSuffix(name, "_test.go") || slices.Contains(environment(), name) {
+	if within(name, "cmd") || c.isApart(name) || strings.HasSuffix(name, "_test.go") || slices.Contains(environment(), name) {
 		return
 	}
 	osName := ""
