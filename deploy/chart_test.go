@@ -219,9 +219,9 @@ func TestAnInstallationIsWhole(t *testing.T) {
 		roles                            []string
 		services, budgets, scaled, walls int
 	}{
-		given:            {[]string{"frontdoor", "project", "scaler", "submit", "validate"}, 2, 4, 2, 4},
-		full:             {[]string{"frontdoor", "project", "scaler", "submit", "validate"}, 2, 4, 2, 4},
-		given + unscaled: {[]string{"frontdoor", "project", "submit", "validate"}, 1, 4, 0, 0},
+		given:            {[]string{"frontdoor", "project", "scaler", "submit", "validate", "webhooks"}, 2, 5, 2, 5},
+		full:             {[]string{"frontdoor", "project", "scaler", "submit", "validate", "webhooks"}, 2, 5, 2, 5},
+		given + unscaled: {[]string{"frontdoor", "project", "submit", "validate", "webhooks"}, 1, 5, 0, 0},
 	} {
 		all := rendered(t, values)
 		if got := all.selected(nil); !slices.Equal(got, want.roles) {
@@ -398,12 +398,13 @@ func TestOnlyWhatIsNamedIsReached(t *testing.T) {
 	all := rendered(t, full)
 	want := map[string]struct{ pods, in, out []string }{
 		"season-springtide": {
-			[]string{"doctor", "frontdoor", "project", "scaler", "submit", "validate"},
+			[]string{"doctor", "frontdoor", "project", "scaler", "submit", "validate", "webhooks"},
 			[]string{"admin"},
 			[]string{"53", "53", "9092", "9093", "6379", "4317"},
 		},
 		"season-springtide-frontdoor":   {[]string{"frontdoor"}, []string{"grpc", "http"}, nil},
 		"season-springtide-authorities": {[]string{"doctor", "submit"}, nil, []string{"443"}},
+		"season-springtide-webhooks":    {[]string{"webhooks"}, nil, []string{"443"}},
 		"season-springtide-scaler":      {[]string{"scaler"}, []string{"keda"}, nil},
 	}
 	for name, p := range all.policies {
@@ -502,7 +503,8 @@ func TestSecretsReachThePods(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, c.Env, mounted)
 		}
 		door := strings.HasSuffix(name, "-frontdoor")
-		if (env["SPRINGTIDE_PEPPER"].Value == mounted["pepper"]+"/pepper") != door || (mounted["tls"] != "") != door {
+		keeps := door || strings.HasSuffix(name, "-webhooks")
+		if (env["SPRINGTIDE_PEPPER"].Value == mounted["pepper"]+"/pepper") != keeps || strings.Contains(strings.Join(c.Args, " "), "--pepper") || (mounted["tls"] != "") != door {
 			t.Errorf("%s: %+v, %v", name, c.Env, mounted)
 		}
 		if door && !slices.Contains(c.Args, "--tls-client-ca="+mounted["tls"]+"/ca.crt") {

@@ -31,7 +31,7 @@ func TestTheComposeFileIsAWholeInstallation(t *testing.T) {
 	t.Parallel()
 	p := compose(t, "compose.yaml")
 	want := []string{
-		"authority", "collector", "frontdoor", "grafana", "kafka", "project", "prometheus", "redis", "scaler", "submit", "validate",
+		"authority", "collector", "frontdoor", "grafana", "kafka", "project", "prometheus", "redis", "scaler", "submit", "validate", "webhooks",
 	}
 	if got := p.ServiceNames(); !slices.Equal(got, want) {
 		t.Errorf("services %v, want %v", got, want)

@@ -135,7 +135,7 @@ func TestTheComposeFileRuns(t *testing.T) {
 		if err := o.file(t.Context(), d, rest, 20); err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{"scaler", "submit", "validate", "project", "frontdoor"} {
+		for _, name := range []string{"scaler", "submit", "validate", "project", "webhooks", "frontdoor"} {
 			if code := f.processes[name].terminate(); code != 0 {
 				t.Errorf("%s: exit code %d after SIGTERM, want 0", name, code)
 			}
