@@ -48,6 +48,8 @@ type Deps struct {
 
 // Common is what every command that runs something gets.
 type Common struct {
+	// Installation is part of all names in Kafka and Redis; empty: the only one there.
+	Installation string
 	// Kafka and Redis are addresses, HOST:PORT each; empty: embedded, where the command has that.
 	Kafka, Redis []string
 	// KafkaLogin and RedisLogin are how these are spoken to.

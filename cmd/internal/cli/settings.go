@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -35,6 +36,8 @@ type sharedFlags struct {
 	grpc, http, admin, data, pepper, key string
 	// replication of topics that are not there yet; 0: the default.
 	replication int
+	// installation is part of all names in Kafka and Redis; may be empty.
+	installation string
 	// deadline stands for the tax calendar's, as RFC 3339; empty: the calendar's.
 	deadline string
 	tls      tlsFlags
@@ -57,6 +60,14 @@ func (s *sharedFlags) register(root *cobra.Command) {
 func (s *sharedFlags) addKafka(f *pflag.FlagSet) {
 	f.StringSliceVar(&s.kafka, "kafka", nil, "addresses of Kafka brokers, `HOST:PORT[,...]`")
 	s.kafkaLogin.register(f, "kafka", "Kafka")
+	s.addInstallation(f)
+}
+
+// addInstallation is for whatever keeps something in Kafka or Redis.
+func (s *sharedFlags) addInstallation(f *pflag.FlagSet) {
+	if f.Lookup("installation") == nil {
+		f.StringVar(&s.installation, "installation", "", "`NAME` that keeps this installation apart from others on the same Kafka and Redis; the same for all of its processes (default: none)")
+	}
 }
 
 // addReplication is for the commands that create topics. All of them have it, as
@@ -68,6 +79,7 @@ func (s *sharedFlags) addReplication(f *pflag.FlagSet) {
 func (s *sharedFlags) addRedis(f *pflag.FlagSet) {
 	f.StringSliceVar(&s.redis, "redis", nil, "addresses of Redis, `HOST:PORT[,...]`")
 	s.redisLogin.register(f, "redis", "Redis")
+	s.addInstallation(f)
 }
 
 func (s *sharedFlags) addAuthorities(f *pflag.FlagSet) {
@@ -257,12 +269,17 @@ func (s *sharedFlags) validate(flags *pflag.FlagSet) error {
 	if _, err := time.Parse(time.RFC3339, s.deadline); s.deadline != "" && err != nil {
 		return usagef("--deadline %q: want a time such as 2026-07-20T00:00:00+08:00", s.deadline)
 	}
+	if !installationName.MatchString(s.installation) {
+		return usagef("--installation: %q is no name; letters, digits and dashes, at most 32", clip(s.installation))
+	}
 	if err := errors.Join(s.tls.validate(flags), s.validateOIDC(flags), s.kafkaLogin.validate("kafka"), s.redisLogin.validate("redis")); err != nil {
 		return err
 	}
 	_, err := s.parseAuthorities()
 	return err
 }
+
+var installationName = regexp.MustCompile(`^[A-Za-z0-9-]{0,32}$`)
 
 func checkAddress(flag, addr string) error {
 	if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
@@ -294,7 +311,7 @@ func (a *app) common(name string) Common {
 	authorities, _ := s.parseAuthorities()              // checked by prepare
 	deadline, _ := time.Parse(time.RFC3339, s.deadline) // so is this; empty gives zero
 	return Common{
-		Kafka: s.kafka, Redis: s.redis, KafkaLogin: s.kafkaLogin, RedisLogin: s.redisLogin, Authorities: authorities,
+		Installation: s.installation, Kafka: s.kafka, Redis: s.redis, KafkaLogin: s.kafkaLogin, RedisLogin: s.redisLogin, Authorities: authorities,
 		Replication: s.replication, GRPC: s.grpc, HTTP: s.http, Admin: s.admin, Data: s.data, Pepper: s.pepper, Deadline: deadline,
 		Trace: a.trace, Logger: a.logger().With("command", name), UI: a.ui,
 		TLS: s.tls.server(), OIDC: s.provider(), PrivateWebhooks: s.privateHooks,

@@ -25,7 +25,7 @@ func TestAWipedRedisLosesNothing(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- o.file(t.Context(), d, firm.Returns, 5) }()
 		awaitFiled(t, c.simURL, len(firm.Returns)/4)
-		s.wipe(t)
+		c.wipe()
 		t.Logf("wiped with %d acknowledged and %d filed", len(o.ids()), filed(readBook(t, c.simURL)))
 		fresh := c.serve() // one that remembers nothing
 		o.look(t.Context(), fresh)

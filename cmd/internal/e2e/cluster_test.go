@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,8 +20,7 @@ import (
 // servers are a Kafka and a Redis.
 type servers struct{ name, kafka, redis string }
 
-// onRealServers is held by the test that uses them: the binary has its own names
-// for topics and groups, so two installations cannot be there at once.
+// onRealServers is held by the test that uses them: two at once would be slow.
 var onRealServers sync.Mutex
 
 // onEach runs a test on embedded servers, held by the test, and on real ones
@@ -73,10 +73,12 @@ func startServers(tb testing.TB) servers {
 }
 
 // wipe empties Redis in one step. On a server that others may be using it
-// removes what an installation with the usual prefix keeps, and no more.
-func (s servers) wipe(tb testing.TB) {
+// removes what the installation keeps, and no more.
+func (c *cluster) wipe() {
+	tb, s := c.tb, c.servers
 	tb.Helper()
-	command := []string{"EVAL", "for _, k in ipairs(redis.call('KEYS', 'st:*')) do redis.call('DEL', k) end return {ok = 'OK'}", "0"}
+	const script = "for _, k in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', k) end return {ok = 'OK'}"
+	command := []string{"EVAL", script, "0", "st-" + c.installation + ":*"}
 	if full() || s.name == "embedded" {
 		command = []string{"FLUSHALL"}
 	}
@@ -108,6 +110,8 @@ type cluster struct {
 	tenant  string
 	key     string
 	count   int
+	// installation keeps what one test leaves open away from the next.
+	installation string
 	// env are settings of the processes to come.
 	env []string
 }
@@ -116,7 +120,7 @@ type cluster struct {
 // other run has.
 func startCluster(tb testing.TB, s servers, tenant string, sim ...string) *cluster {
 	tb.Helper()
-	c := &cluster{servers: s, tb: tb, dir: tb.TempDir(), tenant: tenant}
+	c := &cluster{servers: s, tb: tb, dir: tb.TempDir(), tenant: tenant, installation: "i" + strconv.FormatInt(time.Now().UnixNano(), 36)}
 	c.startSim("127.0.0.1:0", sim...)
 	return c
 }
@@ -135,8 +139,12 @@ func (c *cluster) start(args ...string) *process {
 	c.tb.Helper()
 	c.count++
 	name := fmt.Sprintf("%s (process %d)", strings.Join(args[:min(2, len(args))], " "), c.count)
-	return startWith(c.tb, c.env, binary(c.tb), name, append(args, "--kafka", c.kafka, "--redis", c.redis, "--data", filepath.Join(c.dir, "site"))...)
+	return startWith(c.tb, append(c.env[:len(c.env):len(c.env)], c.named()), binary(c.tb), name,
+		append(args, "--kafka", c.kafka, "--redis", c.redis, "--data", filepath.Join(c.dir, "site"))...)
 }
+
+// named is the setting that makes a process one of the cluster's.
+func (c *cluster) named() string { return "SPRINGTIDE_INSTALLATION=" + c.installation }
 
 // serve starts a front door and makes the key, if there is none yet.
 func (c *cluster) serve() *door {
@@ -150,17 +158,23 @@ func (c *cluster) serveProcess() (*process, *door) {
 	p := c.start("serve", "--grpc", "127.0.0.1:0", "--http", "", "--admin", "")
 	address := p.await(`front door is ready.* grpc=(\S+)`)[1]
 	if c.key == "" {
-		c.key = makeKey(c.tb, c.kafka, filepath.Join(c.dir, "site"), c.tenant)
+		c.makeKey()
 	}
 	d := dial(c.tb, address, c.key)
 	d.knowsKey(c.tb)
 	return p, d
 }
 
+// makeKey makes the key of the cluster's tenant.
+func (c *cluster) makeKey() {
+	c.tb.Helper()
+	c.key = makeKey(c.tb, []string{c.named()}, c.kafka, filepath.Join(c.dir, "site"), c.tenant)
+}
+
 // makeKey makes an API key through the command line.
-func makeKey(tb testing.TB, kafka, data, tenant string) string {
+func makeKey(tb testing.TB, env []string, kafka, data, tenant string) string {
 	tb.Helper()
-	r := run(tb, nil, "keys", "create", "--kafka", kafka, "--data", data, "--tenant", tenant, "--role", "accountant")
+	r := run(tb, env, "keys", "create", "--kafka", kafka, "--data", data, "--tenant", tenant, "--role", "accountant")
 	if r.code != 0 {
 		tb.Fatalf("keys create: exit code %d: %s", r.code, r.err)
 	}

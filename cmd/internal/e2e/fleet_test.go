@@ -57,8 +57,7 @@ func startFleet(t *testing.T, c *cluster) *fleet {
 		if s.Image != "springtide" || name == "authority" { // the cluster has one already
 			continue
 		}
-		words := []string{"SPRINGTIDE_DATA=" + filepath.Join(c.dir, "site")} // the image sets this one
-		delete(s.Environment, "SPRINGTIDE_PARTITIONS")                       // the topics may be there, from another test
+		words := []string{"SPRINGTIDE_DATA=" + filepath.Join(c.dir, "site"), c.named()} // the image sets the first
 		for k, v := range s.Environment {
 			words = append(words, k+"="+here.Replace(v))
 		}
@@ -113,7 +112,7 @@ func TestTheComposeFileRuns(t *testing.T) {
 			})
 		}
 		address := f.processes["frontdoor"].await(`"front door is ready".*"grpc":"([^"]+)"`)[1]
-		c.key = makeKey(t, c.kafka, filepath.Join(c.dir, "site"), c.tenant)
+		c.makeKey()
 		d := dial(t, address, c.key)
 		d.knowsKey(t)
 

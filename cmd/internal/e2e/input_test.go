@@ -197,7 +197,7 @@ func keys(t *testing.T, dev *site) {
 	if wrong.code != 1 || !strings.Contains(wrong.err, "KEY_INVALID") {
 		t.Errorf("wrong key: exit code %d: %s", wrong.code, wrong.err)
 	}
-	other := []string{address, "SPRINGTIDE_KEY=" + makeKey(t, dev.kafka, dev.data, "somebody-else")}
+	other := []string{address, "SPRINGTIDE_KEY=" + makeKey(t, nil, dev.kafka, dev.data, "somebody-else")}
 	eventually(t, "the new key counts", func() bool { return run(t, other, "list").code == 0 })
 	for _, command := range []string{"status", "receipt", "cancel", "retry", "watch"} {
 		foreign := run(t, other, command, id, "--lang", "en")

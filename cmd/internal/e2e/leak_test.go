@@ -35,7 +35,7 @@ func TestNothingOfATaxpayerIsToldToMachines(t *testing.T) {
 		c.env = got.env("SPRINGTIDE_LOG_LEVEL=debug")
 		front := c.start("serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 		faces := front.await(`front door is ready.* grpc=(\S+) http=(\S+)`)
-		c.key = makeKey(t, c.kafka, c.dir+"/site", tenant)
+		c.makeKey()
 		d := dial(t, faces[1], c.key)
 		d.knowsKey(t)
 		roles := map[string]*process{"serve": front}

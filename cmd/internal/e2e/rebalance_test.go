@@ -60,7 +60,7 @@ func TestProcessesComeAndGoUnderLoad(t *testing.T) {
 			gaps = append(gaps, longestGap(book, from, changes[i+1]))
 		}
 		slices.Sort(gaps)
-		claims, void := claimsOf(t, s, o)
+		claims, void := claimsOf(t, c, o)
 		t.Logf("nothing filed for %v at the median of six changes, %v at most (%v without a change); %d of %d claims dropped by the read-back",
 			gaps[len(gaps)/2].Round(time.Millisecond), gaps[len(gaps)-1].Round(time.Millisecond), longestGap(book, calm, changes[0]).Round(time.Millisecond), void, claims)
 		endAll(t, append(workers, others...))
@@ -103,9 +103,9 @@ func longestGap(book []entry, from, to time.Time) (gap time.Duration) {
 }
 
 // claimsOf counts the claims on what an office filed, and those that were not the first of their attempt.
-func claimsOf(t *testing.T, s servers, o *office) (claims, void int) {
+func claimsOf(t *testing.T, c *cluster, o *office) (claims, void int) {
 	t.Helper()
-	log, err := eventlog.Open(t.Context(), eventlog.Config{Brokers: []string{s.kafka}, Logger: slog.New(slog.DiscardHandler)})
+	log, err := eventlog.Open(t.Context(), eventlog.Config{Brokers: []string{c.kafka}, Prefix: c.installation + ".", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -83,7 +83,7 @@ func TestWorkersComeFromZeroAndGoBackToZero(t *testing.T) {
 		first := firstFiled(readBook(t, c.simURL)).Sub(began)
 		var explain result
 		eventually(t, "scale explain explains", func() bool {
-			explain = run(t, nil, "scale", "explain", "--redis", c.redis)
+			explain = run(t, []string{c.named()}, "scale", "explain", "--redis", c.redis)
 			return explain.code == 0 && regexp.MustCompile(`(?m)^submit: .*\d+ consumers? (wanted|stay): .*\.`).MatchString(explain.out)
 		})
 		o.finish(t.Context(), d)

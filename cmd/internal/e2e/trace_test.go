@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -140,7 +139,7 @@ func TestAClickOverHTTPIsOneTrace(t *testing.T) {
 	c.env = got.env()
 	front := c.start("serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "")
 	faces := front.await(`front door is ready.* grpc=(\S+) http=(\S+)`)
-	c.key = makeKey(t, c.kafka, filepath.Join(c.dir, "site"), c.tenant)
+	c.makeKey()
 	d := dial(t, faces[1], c.key)
 	d.knowsKey(t)
 	body, err := protojson.Marshal(sampleFirm(t, 1, false).Returns[0])

@@ -126,7 +126,7 @@ func (c *core) workerOf(group string, o cli.ScaleOptions) (target.Worker, error)
 	if err != nil {
 		return nil, fmt.Errorf("worker processes: %w", err)
 	}
-	args := []string{"work", group, "--kafka", strings.Join(o.Kafka, ","), "--redis", strings.Join(o.Redis, ","), "--data", o.Data}
+	args := []string{"work", group, "--kafka", strings.Join(o.Kafka, ","), "--redis", strings.Join(o.Redis, ","), "--data", o.Data, "--installation", o.Installation}
 	if o.Slots > 0 {
 		args = append(args, "--slots", strconv.Itoa(o.Slots))
 	}

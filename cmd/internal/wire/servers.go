@@ -21,6 +21,9 @@ func openLog(ctx context.Context, o cli.Common, cfg eventlog.Config) (*eventlog.
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
 	cfg.Brokers, cfg.TLS, cfg.User, cfg.Password, cfg.Logger = o.Kafka, secure, o.KafkaLogin.User, o.KafkaLogin.Password, o.Logger
+	if o.Installation != "" {
+		cfg.Prefix = o.Installation + "."
+	}
 	return eventlog.Open(ctx, cfg)
 }
 
@@ -31,6 +34,9 @@ func openView(o cli.Common, cfg status.Config, metrics prometheus.Registerer) (*
 		return nil, fmt.Errorf("redis: %w", err)
 	}
 	cfg.Addrs, cfg.TLS, cfg.Username, cfg.Password = o.Redis, secure, o.RedisLogin.User, o.RedisLogin.Password
+	if o.Installation != "" {
+		cfg.Prefix = "st-" + o.Installation
+	}
 	return status.New(cfg, status.Deps{Log: o.Logger, Metrics: metrics})
 }
 
