@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
 	"golang.org/x/sync/semaphore"
 
-	"springtide/services/crashpoint"
 	"springtide/services/telemetry/trace"
 )
 
@@ -21,7 +18,6 @@ const (
 	maxBatchRecords = 10_000
 	// recordOverhead is at least what the format adds to a record.
 	recordOverhead = 64
-	produceTimeout = 10 * time.Second
 )
 
 // Append appends r to one partition and returns its offset once all in-sync
@@ -146,34 +142,26 @@ func (l *Log) enqueue(ctx context.Context, name string, partition int, r Record)
 		return nil, fmt.Errorf("append to %s: queue is full: %w", a, err)
 	}
 	w := &waiting{appender: a, record: r, size: size, gone: ctx.Done(), done: make(chan struct{})}
-	if err := l.push(a, w); err != nil {
-		a.room.Release(int64(size))
-		return nil, err
-	}
+	l.push(ctx, a, w)
 	return w, nil
 }
 
-// push queues w and wakes the partition's appender if it sleeps. The Log's
-// lock orders it against Close, which must not miss a goroutine.
-func (l *Log) push(a *appender, w *waiting) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.busy {
-		a.queue = append(a.queue, w)
-		return nil
+// push queues w; the first of a partition that has nothing out gives it to the courier.
+func (l *Log) push(ctx context.Context, a *appender, w *waiting) {
+	if a.queued(w) {
+		return
 	}
-	l.mu.Lock()
+	broker := l.leader(ctx, a.topic, a.partition)
+	l.mu.Lock() // orders it against Close, which must not miss a goroutine
 	defer l.mu.Unlock()
 	if l.closed {
-		return fmt.Errorf("append to %s: %w", a, ErrClosed)
+		a.abandon()
+		return
 	}
-	a.queue = append(a.queue, w)
-	a.busy = true
-	l.spawn(a.run)
-	return nil
+	l.courier(broker).add(a)
 }
 
-// appender writes one partition, one request at a time.
+// appender is the queue of one partition, of which one batch at a time is out.
 type appender struct {
 	log       *Log
 	topic     *topic
@@ -182,7 +170,7 @@ type appender struct {
 
 	mu    sync.Mutex
 	queue []*waiting
-	busy  bool // a goroutine is at work
+	busy  bool // a courier has it, or will come
 }
 
 func newAppender(l *Log, t *topic, partition int) *appender {
@@ -192,24 +180,33 @@ func newAppender(l *Log, t *topic, partition int) *appender {
 // String is topic/partition, for errors.
 func (a *appender) String() string { return fmt.Sprintf("%s/%d", a.topic.name, a.partition) }
 
-// run sends batches until the queue is empty. It lives only while there is work.
-func (a *appender) run(ctx context.Context) {
-	for {
-		batch, more := a.take()
-		if !more {
-			return
-		}
-		a.send(ctx, batch)
-	}
-}
-
-// take removes the next batch, without the records whose callers are gone.
-func (a *appender) take() (batch []*waiting, more bool) {
+// queued adds w and reports whether a courier knows of the partition already.
+func (a *appender) queued(w *waiting) (known bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	bytes, n := 0, 0
+	a.queue = append(a.queue, w)
+	known, a.busy = a.busy, true
+	return known
+}
+
+// abandon refuses what is queued, because the log was closed.
+func (a *appender) abandon() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	for _, w := range a.queue {
-		if n > 0 && (bytes+w.size > a.log.cfg.MaxRecordBytes || n == maxBatchRecords) {
+		w.finish(-1, fmt.Errorf("append to %s: %w", a, ErrClosed))
+	}
+	a.queue, a.busy = nil, false
+}
+
+// take removes the next batch, without the records whose callers are gone. With
+// nothing left the partition is idle.
+func (a *appender) take() (batch []*waiting, bytes int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := 0
+	for _, w := range a.queue {
+		if len(batch) > 0 && (bytes+w.size > a.log.cfg.MaxRecordBytes || len(batch) == maxBatchRecords) {
 			break
 		}
 		n++
@@ -224,28 +221,25 @@ func (a *appender) take() (batch []*waiting, more bool) {
 	rest := copy(a.queue, a.queue[n:])
 	clear(a.queue[rest:])
 	a.queue = a.queue[:rest]
-	a.busy = n > 0
-	return batch, n > 0
+	a.busy = len(batch) > 0
+	return batch, bytes
 }
 
-func (a *appender) send(ctx context.Context, batch []*waiting) {
-	if len(batch) == 0 {
-		return
-	}
-	began := time.Now()
-	crashpoint.At("eventlog/before-produce")
-	base, err := a.produce(ctx, batch)
-	crashpoint.At("eventlog/after-produce")
-	if errors.Is(err, ErrTooLarge) && len(batch) > 1 {
-		// The topic allows less than our batches: find the one to blame.
-		a.send(ctx, batch[:len(batch)/2])
-		a.send(ctx, batch[len(batch)/2:])
-		return
-	}
-	trace.ObserveAny(a.log.metrics.appendSeconds.WithLabelValues(a.topic.name), time.Since(began).Seconds(), tracesOf(batch))
-	a.log.metrics.appendBatch.WithLabelValues(a.topic.name).Observe(float64(len(batch)))
+// more reports whether there are records; without, the partition is idle.
+func (a *appender) more() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.busy = len(a.queue) > 0
+	return a.busy
+}
+
+// finish answers the callers of a batch that took so long.
+func (a *appender) finish(batch []*waiting, took time.Duration, base int64, err error) {
+	m := a.log.metrics
+	trace.ObserveAny(m.appendSeconds.WithLabelValues(a.topic.name), took.Seconds(), tracesOf(batch))
+	m.appendBatch.WithLabelValues(a.topic.name).Observe(float64(len(batch)))
 	if err != nil {
-		a.log.metrics.appendErrors.WithLabelValues(a.topic.name).Inc()
+		m.appendErrors.WithLabelValues(a.topic.name).Inc()
 		err = fmt.Errorf("append to %s: %w", a, err)
 	}
 	for i, w := range batch {
@@ -266,96 +260,4 @@ func tracesOf(batch []*waiting) iter.Seq[string] {
 			}
 		}
 	}
-}
-
-// produce sends the batch until it is acknowledged or its time is over, and
-// returns the offset of its first record.
-func (a *appender) produce(ctx context.Context, batch []*waiting) (int64, error) {
-	deadline := time.Now().Add(a.log.cfg.AppendTimeout)
-	var unsure bool // an earlier try may have landed
-	for attempt := 0; ; attempt++ {
-		try, cancel := context.WithTimeout(ctx, produceTimeout)
-		res, err := a.log.client.Produce(try, &kafka.ProduceRequest{
-			Topic:        a.topic.full,
-			Partition:    a.partition,
-			RequiredAcks: kafka.RequireAll,
-			Records:      &batchReader{batch: batch, now: time.Now()},
-		})
-		cancel()
-		if err == nil {
-			err = res.Error
-		}
-		switch {
-		case err == nil:
-			return res.BaseOffset, nil
-		case errors.Is(err, kafka.MessageSizeTooLarge), errors.Is(err, kafka.RecordListTooLarge):
-			return -1, fmt.Errorf("%w: %w", ErrTooLarge, err)
-		}
-		unsure = unsure || !refused(err)
-		if !retriable(err) || time.Now().After(deadline) || ctx.Err() != nil {
-			if unsure {
-				err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
-			}
-			return -1, err
-		}
-		a.log.metrics.appendRetries.WithLabelValues(a.topic.name).Inc()
-		if attempt == 0 {
-			a.log.log.WarnContext(ctx, "append is retried", "topic", a.topic.name, "partition", a.partition, "records", len(batch), "error", err)
-		}
-		_ = sleep(ctx, backoff(attempt)) // the loop looks at ctx itself
-	}
-}
-
-// refused tells whether an error proves that nothing was appended.
-func refused(err error) bool {
-	var code kafka.Error
-	if !errors.As(err, &code) {
-		return false
-	}
-	switch code {
-	case kafka.NotLeaderForPartition, kafka.LeaderNotAvailable, kafka.UnknownTopicOrPartition, kafka.NotEnoughReplicas:
-		return true
-	default:
-		return !retriable(err)
-	}
-}
-
-// batchReader feeds a batch to the encoder. A fresh one is needed for each
-// try, because the encoder closes what it reads.
-type batchReader struct {
-	batch []*waiting
-	now   time.Time
-	next  int
-	rec   kafka.Record
-	head  [2]kafka.Header
-}
-
-// ReadRecord implements kafka.RecordReader.
-func (b *batchReader) ReadRecord() (*kafka.Record, error) {
-	if b.next == len(b.batch) {
-		return nil, io.EOF
-	}
-	r := &b.batch[b.next].record
-	b.next++
-	b.rec = kafka.Record{Time: r.Time, Key: asBytes(r.Key), Value: asBytes(r.Value)}
-	if b.rec.Time.IsZero() {
-		b.rec.Time = b.now
-	}
-	head := b.head[:0]
-	if r.Tenant != "" {
-		head = append(head, kafka.Header{Key: tenantHeader, Value: []byte(r.Tenant)})
-	}
-	if r.Trace != "" {
-		head = append(head, kafka.Header{Key: traceHeader, Value: []byte(r.Trace)})
-	}
-	b.rec.Headers = head
-	return &b.rec, nil
-}
-
-// asBytes keeps nil apart from empty: nil is a tombstone.
-func asBytes(b []byte) kafka.Bytes {
-	if b == nil {
-		return nil
-	}
-	return kafka.NewBytes(b)
 }

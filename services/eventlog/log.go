@@ -23,6 +23,7 @@ type Log struct {
 	conns   *conns
 	client  *kafka.Client
 	topics  map[string]*topic
+	leaders leaders
 	// adopt: no partition count was asked for.
 	adopt bool
 
@@ -31,10 +32,11 @@ type Log struct {
 	spawn        func(f func(context.Context))
 	newTransport func() *kafka.Transport
 	stop         context.CancelFunc
-	group        sync.WaitGroup // appenders
+	group        sync.WaitGroup // couriers
 
-	mu     sync.Mutex
-	closed bool
+	mu       sync.Mutex
+	closed   bool
+	couriers map[int32]*courier // by broker
 }
 
 // topic is what the Log knows of one of its topics.
@@ -71,6 +73,8 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		conns:   newConns(),
 		adopt:   adopt,
 		stop:    stop,
+
+		couriers: make(map[int32]*courier),
 	}
 	l.spawn = func(f func(context.Context)) { l.group.Go(func() { f(life) }) }
 	l.newTransport = func() *kafka.Transport { return l.transport(life) }

@@ -14,6 +14,7 @@ type metrics struct {
 	appendErrors  *prometheus.CounterVec
 	readRecords   *prometheus.CounterVec
 	readRetries   *prometheus.CounterVec
+	requests      *prometheus.CounterVec
 	generations   *prometheus.CounterVec
 	commitErrors  *prometheus.CounterVec
 	restarts      *prometheus.CounterVec
@@ -44,6 +45,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		appendErrors:  counter("append_errors_total", "Batches given up.", "topic"),
 		readRecords:   counter("read_records_total", "Records handed to readers.", "topic"),
 		readRetries:   counter("read_retries_total", "Failed fetches.", "topic"),
+		requests:      counter("requests_total", "Answered requests, by what they asked: produce, fetch, or tail, the fetch that readers share.", "kind"),
 		generations:   counter("group_generations_total", "Generations that members joined.", "group"),
 		commitErrors:  counter("group_commit_errors_total", "Failed commits of offsets.", "group"),
 		restarts:      counter("group_runner_restarts_total", "Partition runners that failed and were started again.", "group"),
