@@ -198,10 +198,6 @@ func (l *Log) produce(ctx context.Context, load []*parcel) {
 		}
 		return
 	}
-	type place struct {
-		topic     string
-		partition int32
-	}
 	answers := make(map[place]*produce.ResponsePartition, len(load))
 	for i := range res.Topics {
 		for j := range res.Topics[i].Partitions {

@@ -33,10 +33,14 @@ type Log struct {
 	newTransport func() *kafka.Transport
 	stop         context.CancelFunc
 	group        sync.WaitGroup // couriers
+	// follow is spawn for what ends with the Log rather than with its work; false: it was closed.
+	follow    func(f func(context.Context)) bool
+	following sync.WaitGroup // tails
 
 	mu       sync.Mutex
 	closed   bool
 	couriers map[int32]*courier // by broker
+	tails    map[int32]*tail    // by broker
 }
 
 // topic is what the Log knows of one of its topics.
@@ -75,8 +79,17 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		stop:    stop,
 
 		couriers: make(map[int32]*courier),
+		tails:    make(map[int32]*tail),
 	}
 	l.spawn = func(f func(context.Context)) { l.group.Go(func() { f(life) }) }
+	l.follow = func(f func(context.Context)) bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if !l.closed {
+			l.following.Go(func() { f(life) })
+		}
+		return !l.closed
+	}
 	l.newTransport = func() *kafka.Transport { return l.transport(life) }
 	l.layOut()
 	l.metrics.expect(specs(cfg))
@@ -179,6 +192,7 @@ func (l *Log) Close() error {
 	}
 	l.group.Wait()
 	l.stop()
+	l.following.Wait()
 	if l.client != nil {
 		if t, ok := l.client.Transport.(*kafka.Transport); ok {
 			t.CloseIdleConnections()

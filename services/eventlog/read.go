@@ -13,10 +13,13 @@ import (
 	"springtide/services/telemetry/trace"
 )
 
-// fetchWait is how long an idle fetch waits at the broker; a record that
-// arrives ends it at once. A fleet reads hundreds of partitions that are idle
-// most of the year, so it is long.
-const fetchWait = 5 * time.Second
+// aloneWait is how long the fetch of one reader waits at the broker. One that finds
+// nothing has caught up and waits together with the others.
+const (
+	aloneWait = time.Millisecond
+	// aloneRest is its pause when there is nobody to wait with.
+	aloneRest = 50 * time.Millisecond
+)
 
 // A Reader reads one partition in offset order, from one goroutine at a time.
 // It belongs to no group and commits nothing.
@@ -27,6 +30,9 @@ type Reader struct {
 	next      int64 // may be FirstOffset until the first answer
 	fromFirst bool  // next was resolved from FirstOffset and nothing was read yet
 	err       error // for good
+
+	tail *tail // where the seat is
+	seat *seat // nil: it fetches by itself
 }
 
 // Read returns a reader of a partition that starts at offset from, or at the
@@ -47,9 +53,12 @@ func (l *Log) Read(name string, partition int, from int64) *Reader {
 // before the first call.
 func (r *Reader) Offset() int64 { return r.next }
 
-// Close ends the reader. It holds nothing between calls of Next, so this only
-// makes later calls fail.
+// Close ends the reader: later calls of Next fail.
 func (r *Reader) Close() error {
+	if r.seat != nil {
+		r.tail.leave(r.seat)
+		r.seat = nil
+	}
 	if r.err == nil {
 		r.err = ErrClosed
 	}
@@ -59,9 +68,19 @@ func (r *Reader) Close() error {
 // Next waits for records and returns what the broker had, in order, at least
 // one. It rides out broker restarts and leader changes; the errors are
 // ErrOffsetOutOfRange, a missing permission, ErrClosed and the end of ctx.
-// The records belong to the caller.
+// Keys and values may be shared with other readers and are not to be changed.
+//
+// A reader that is behind fetches by itself. One that has caught up shares a
+// fetch with all others of the Log.
 func (r *Reader) Next(ctx context.Context) ([]Record, error) {
 	for failures := 0; r.err == nil; {
+		if r.seat != nil {
+			records, err := r.await(ctx)
+			if err != nil || len(records) > 0 {
+				return records, err
+			}
+			continue // on its own again
+		}
 		records, err := r.fetch(ctx)
 		switch {
 		case err == nil && len(records) > 0:
@@ -69,6 +88,9 @@ func (r *Reader) Next(ctx context.Context) ([]Record, error) {
 			return records, nil
 		case err == nil:
 			failures = 0
+			if r.join(ctx); r.seat == nil {
+				_ = sleep(ctx, aloneRest) // the next fetch looks at ctx itself
+			}
 			continue
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("read %s/%d at %d: %w", r.topic.name, r.partition, r.next, context.Cause(ctx))
@@ -93,6 +115,36 @@ func (r *Reader) Next(ctx context.Context) ([]Record, error) {
 	return nil, r.err
 }
 
+// join takes a seat at the tail, if that can be.
+func (r *Reader) join(ctx context.Context) {
+	if r.tail = r.log.tailOf(ctx, r.topic, r.partition); r.tail != nil {
+		r.seat = r.tail.join(r.topic, r.partition, r.next)
+	}
+}
+
+// await waits at the tail. Nothing and no error: the seat was given up.
+func (r *Reader) await(ctx context.Context) ([]Record, error) {
+	for {
+		records, next, left := r.tail.collect(r.seat)
+		if len(records) > 0 {
+			r.next, r.fromFirst = next, false
+			r.log.metrics.readRecords.WithLabelValues(r.topic.name).Add(float64(len(records)))
+			return records, nil
+		}
+		if left {
+			r.seat = nil
+			return nil, nil
+		}
+		select {
+		case <-r.seat.wake:
+		case <-ctx.Done():
+			// Nobody may ever ask again. If somebody does, there is an inbox.
+			r.tail.leave(r.seat)
+			return nil, fmt.Errorf("read %s/%d at %d: %w", r.topic.name, r.partition, r.next, context.Cause(ctx))
+		}
+	}
+}
+
 func (l *Log) isClosed() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,7 +153,7 @@ func (l *Log) isClosed() bool {
 
 // fetch asks once.
 func (r *Reader) fetch(ctx context.Context) ([]Record, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchWait+callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, aloneWait+callTimeout)
 	defer cancel()
 	if r.next == FirstOffset {
 		span, err := r.log.offsets(ctx, r.topic, r.partition)
@@ -116,7 +168,7 @@ func (r *Reader) fetch(ctx context.Context) ([]Record, error) {
 		Offset:    r.next,
 		MinBytes:  1,
 		MaxBytes:  int64(r.log.cfg.FetchBytes),
-		MaxWait:   fetchWait,
+		MaxWait:   aloneWait,
 	})
 	if err != nil {
 		return nil, err
@@ -124,10 +176,19 @@ func (r *Reader) fetch(ctx context.Context) ([]Record, error) {
 	if res.Error != nil {
 		return nil, res.Error
 	}
-	return r.decode(res.Records)
+	r.log.metrics.requests.WithLabelValues("fetch").Inc()
+	records, err := decode(r.topic.name, r.partition, r.next, res.Records)
+	if len(records) > 0 {
+		r.next, r.fromFirst = records[len(records)-1].Offset+1, false
+		if res.HighWatermark-r.next < closeBehind {
+			r.join(ctx)
+		}
+	}
+	return records, err
 }
 
-func (r *Reader) decode(in kafka.RecordReader) ([]Record, error) {
+// decode takes the records from offset next on; a batch may start before.
+func decode(topic string, partition int, next int64, in kafka.RecordReader) ([]Record, error) {
 	var out []Record
 	for {
 		rec, err := in.ReadRecord()
@@ -144,15 +205,14 @@ func (r *Reader) decode(in kafka.RecordReader) ([]Record, error) {
 		if err != nil {
 			return out, fmt.Errorf("decode record: %w", err)
 		}
-		if rec.Offset < r.next {
-			continue // a batch starts before the offset that was asked for
+		if rec.Offset < next {
+			continue
 		}
 		out = append(out, Record{
-			Topic: r.topic.name, Partition: r.partition, Offset: rec.Offset,
+			Topic: topic, Partition: partition, Offset: rec.Offset,
 			Key: key, Value: value, Time: rec.Time,
 			Tenant: header(rec.Headers, tenantHeader, maxTenantBytes), Trace: header(rec.Headers, traceHeader, trace.Len),
 		})
-		r.next, r.fromFirst = rec.Offset+1, false
 	}
 }
 

@@ -1,0 +1,270 @@
+package eventlog
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/fetch"
+)
+
+const (
+	// tailWait is how long the shared fetch waits at the broker when there is nothing; a
+	// reader that joins meanwhile hears of new records that much later, once.
+	tailWait = 250 * time.Millisecond
+	// tailPeriod is the least time between two shared fetches that found something, so
+	// that under load more gathers at the broker and each costs more than itself.
+	tailPeriod = 3 * time.Millisecond
+	// closeBehind is how many records a reader that joins may still be behind.
+	closeBehind = 1000
+	// maxTailBytes bounds one shared answer.
+	maxTailBytes = 8 << 20
+)
+
+// A tail reads on for all readers of a process that have caught up with partitions of one
+// broker, by one fetch at a time for all of them. It decides nothing: at the first sign of
+// trouble, or when its records are not taken, it lets a reader go, which then fetches by itself.
+type tail struct {
+	log    *Log
+	broker int32
+
+	mu      sync.Mutex
+	members []*seat
+	running bool
+}
+
+// A seat is one stay of a reader at a tail. All but the channel is guarded by tail.mu.
+type seat struct {
+	topic     *topic
+	partition int
+	wake      chan struct{} // one place: something changed
+
+	next  int64 // offset to fetch
+	inbox []Record
+	bytes int
+	left  bool
+}
+
+// tail of the broker that leads a partition, or nil if that is not known.
+func (l *Log) tailOf(ctx context.Context, t *topic, partition int) *tail {
+	broker := l.leader(ctx, t, partition)
+	if broker == nobody {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	if l.tails[broker] == nil {
+		l.tails[broker] = &tail{log: l, broker: broker}
+	}
+	return l.tails[broker]
+}
+
+// join takes a reader in; nil: the log is being closed.
+func (t *tail) join(of *topic, partition int, next int64) *seat {
+	s := &seat{topic: of, partition: partition, next: next, wake: make(chan struct{}, 1)}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.running {
+		if !t.log.follow(t.run) {
+			return nil
+		}
+		t.running = true
+	}
+	t.members = append(t.members, s)
+	return s
+}
+
+// collect takes what was read for a seat, and tells whether the seat was given up.
+func (t *tail) collect(s *seat) (records []Record, next int64, left bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	records, s.inbox, s.bytes = s.inbox, nil, 0
+	return records, s.next, s.left
+}
+
+// leave gives a seat up; what is in its inbox stays.
+func (t *tail) leave(s *seat) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.drop(s)
+}
+
+func (t *tail) drop(s *seat) {
+	if s.left {
+		return
+	}
+	s.left = true
+	t.members = slices.DeleteFunc(t.members, func(m *seat) bool { return m == s })
+	s.signal()
+}
+
+func (s *seat) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run fetches as long as there are members.
+func (t *tail) run(ctx context.Context) {
+	for {
+		began := time.Now()
+		req, asked := t.request()
+		if len(asked) == 0 {
+			return
+		}
+		found, err := t.fetch(ctx, req, asked)
+		if err != nil {
+			t.dissolve(asked)
+			continue
+		}
+		if left := tailPeriod - time.Since(began); found && left > 0 {
+			_ = sleep(ctx, left) // the next fetch looks at ctx itself
+		}
+	}
+}
+
+// dissolve lets everybody go who was asked for: each meets the trouble alone, and
+// knows what to do about it.
+func (t *tail) dissolve(asked seats) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, of := range asked {
+		for _, s := range of {
+			t.drop(s)
+		}
+	}
+}
+
+// A place is a partition as the broker names it.
+type place struct {
+	topic     string
+	partition int32
+}
+
+// seats are those that a request asked for. Several may read one partition.
+type seats map[place][]*seat
+
+// request asks for all members; without any the tail stops running.
+func (t *tail) request() (*fetch.Request, seats) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.members) == 0 {
+		t.running = false
+		return nil, nil
+	}
+	// The broker fills its answer in the order of the request, so everybody is first once.
+	t.members = append(t.members[1:], t.members[0])
+	req := &fetch.Request{
+		ReplicaID: -1, MaxWaitTime: int32(tailWait / time.Millisecond), MinBytes: 1, MaxBytes: maxTailBytes,
+		SessionID: -1, SessionEpoch: -1,
+	}
+	asked := make(seats, len(t.members))
+	at := make(map[string]int)
+	for _, s := range t.members {
+		key := place{s.topic.full, int32(s.partition)}
+		asked[key] = append(asked[key], s)
+		if len(asked[key]) > 1 {
+			continue
+		}
+		i, ok := at[s.topic.full]
+		if !ok {
+			i = len(req.Topics)
+			at[s.topic.full] = i
+			req.Topics = append(req.Topics, fetch.RequestTopic{Topic: s.topic.full})
+		}
+		req.Topics[i].Partitions = append(req.Topics[i].Partitions, fetch.RequestPartition{
+			Partition: key.partition, CurrentLeaderEpoch: -1, LogStartOffset: -1, PartitionMaxBytes: int32(t.log.cfg.FetchBytes),
+		})
+	}
+	for i := range req.Topics {
+		for j := range req.Topics[i].Partitions {
+			p := &req.Topics[i].Partitions[j]
+			p.FetchOffset = earliest(asked[place{req.Topics[i].Topic, p.Partition}])
+		}
+	}
+	return req, asked
+}
+
+// earliest is the offset that serves all of these seats.
+func earliest(of []*seat) int64 {
+	next := of[0].next
+	for _, s := range of {
+		next = min(next, s.next)
+	}
+	return next
+}
+
+// fetch asks once and hands out what came. The error is about the request as a whole.
+func (t *tail) fetch(ctx context.Context, req *fetch.Request, asked seats) (found bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, tailWait+callTimeout)
+	defer cancel()
+	m, err := t.log.client.Transport.RoundTrip(ctx, t.log.addr, req)
+	if err != nil {
+		return false, fmt.Errorf("shared fetch: %w", err)
+	}
+	res, ok := m.(*fetch.Response)
+	if !ok || res.ErrorCode != 0 {
+		return false, fmt.Errorf("shared fetch: answered with %T, %w", m, kafka.Error(res.ErrorCode))
+	}
+	t.log.metrics.requests.WithLabelValues("tail").Inc()
+	for i := range res.Topics {
+		for j := range res.Topics[i].Partitions {
+			p := &res.Topics[i].Partitions[j]
+			if t.hand(asked[place{res.Topics[i].Topic, p.Partition}], p) {
+				found = true
+			}
+		}
+	}
+	return found, nil
+}
+
+// hand gives a partition's answer to its readers. They share keys and values.
+func (t *tail) hand(to []*seat, p *fetch.ResponsePartition) (found bool) {
+	if len(to) == 0 {
+		return false
+	}
+	var records []Record
+	var err error
+	if p.RecordSet.Records != nil {
+		// Only this goroutine changes next.
+		records, err = decode(to[0].topic.name, to[0].partition, earliest(to), p.RecordSet.Records)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range to {
+		switch {
+		case s.left:
+		case p.ErrorCode != 0 || err != nil:
+			t.drop(s)
+		default:
+			found = t.put(s, records) || found
+		}
+	}
+	return found
+}
+
+// put adds to an inbox what the seat has not had.
+func (t *tail) put(s *seat, records []Record) bool {
+	from, _ := slices.BinarySearchFunc(records, s.next, func(r Record, next int64) int { return cmp.Compare(r.Offset, next) })
+	if records = records[from:]; len(records) == 0 {
+		return false
+	}
+	for _, r := range records {
+		s.bytes += recordOverhead + len(r.Key) + len(r.Value)
+	}
+	s.inbox = append(s.inbox, records...)
+	s.next = records[len(records)-1].Offset + 1
+	if s.bytes > t.log.cfg.FetchBytes {
+		t.drop(s) // its owner is slower than the partition, and goes on alone
+	}
+	s.signal()
+	return true
+}
