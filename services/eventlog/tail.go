@@ -10,15 +10,17 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/fetch"
+	"golang.org/x/time/rate"
 )
 
 const (
 	// tailWait is how long the shared fetch waits at the broker when there is nothing; a
 	// reader that joins meanwhile hears of new records that much later, once.
 	tailWait = 250 * time.Millisecond
-	// tailPeriod is the least time between two shared fetches that found something, so
-	// that under load more gathers at the broker and each costs more than itself.
-	tailPeriod = 3 * time.Millisecond
+	// tailRate is how many shared fetches a second find something for longer than tailBurst
+	// of them, so that under load more gathers at the broker for each; one filing alone never waits for it.
+	tailRate  = 300
+	tailBurst = 24
 	// closeBehind is how many records a reader that joins may still be behind.
 	closeBehind = 1000
 	// maxTailBytes bounds one shared answer.
@@ -114,8 +116,8 @@ func (s *seat) signal() {
 
 // run fetches as long as there are members.
 func (t *tail) run(ctx context.Context) {
+	pace := rate.NewLimiter(tailRate, tailBurst)
 	for {
-		began := time.Now()
 		req, asked := t.request()
 		if len(asked) == 0 {
 			return
@@ -125,8 +127,8 @@ func (t *tail) run(ctx context.Context) {
 			t.dissolve(asked)
 			continue
 		}
-		if left := tailPeriod - time.Since(began); found && left > 0 {
-			_ = sleep(ctx, left) // the next fetch looks at ctx itself
+		if found {
+			_ = pace.Wait(ctx) // the next fetch looks at ctx itself
 		}
 	}
 }
