@@ -57,6 +57,12 @@ func (l *Log) AppendAll(_ context.Context, topic string, records []eventlog.Reco
 	if failure == NotThere {
 		return nil, ErrAppend
 	}
+	for i, r := range records { // the appender's clock is what is wrong, so it sees the same
+		if r.Time.IsZero() {
+			r.Time = time.Now()
+		}
+		records[i].Time = r.Time.Add(l.skew)
+	}
 	offsets := l.put(topic, records)
 	if failure == Twice {
 		offsets = l.put(topic, records)
@@ -72,7 +78,7 @@ func (l *Log) AppendAll(_ context.Context, topic string, records []eventlog.Reco
 func (l *Log) put(topic string, records []eventlog.Record) []int64 {
 	offsets := make([]int64, len(records))
 	for i, r := range records {
-		r.Topic, r.Offset, r.Time = topic, int64(len(l.topics[topic])), time.Now().Add(l.skew)
+		r.Topic, r.Offset = topic, int64(len(l.topics[topic]))
 		offsets[i] = r.Offset
 		l.topics[topic] = append(l.topics[topic], r)
 	}

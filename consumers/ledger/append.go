@@ -22,17 +22,24 @@ type Appender interface {
 type Writer struct {
 	log       Appender
 	partition int
+	tell      func([]filing.Entry) error // who hears at once of what was appended; nil: nobody
 }
 
 // NewWriter makes a writer for a partition.
 func NewWriter(log Appender, partition int) *Writer { return &Writer{log: log, partition: partition} }
+
+// Writer makes a writer for the replica's partition that tells it what was appended, so
+// that the read-back need not wait for the broker.
+func (r *Replica) Writer(log Appender, partition int) *Writer {
+	return &Writer{log: log, partition: partition, tell: r.wrote}
+}
 
 // Append makes events durable, in order, and returns the offset of the last. An
 // error means that the outcome is not known: they may be there, twice even,
 // which the fold makes harmless.
 func (w *Writer) Append(ctx context.Context, tenant string, events ...*springtidev1.LedgerEvent) (int64, error) {
 	records := make([]eventlog.Record, len(events))
-	now := time.Now()
+	now := time.Now().Truncate(time.Millisecond) // as the log keeps it
 	for i, ev := range events {
 		ev.Time = timestamppb.New(now)
 		value, err := proto.Marshal(ev)
@@ -41,14 +48,21 @@ func (w *Writer) Append(ctx context.Context, tenant string, events ...*springtid
 		}
 		records[i] = eventlog.Record{
 			Topic: eventlog.TopicLedger, Partition: w.partition,
-			Key: []byte(ev.GetFilingId()), Value: value, Tenant: tenant,
+			Key: []byte(ev.GetFilingId()), Value: value, Tenant: tenant, Time: now,
 		}
 	}
 	offsets, err := w.log.AppendAll(ctx, eventlog.TopicLedger, records)
 	if err != nil {
 		return 0, fmt.Errorf("append to ledger partition %d: %w", w.partition, err)
 	}
-	return offsets[len(offsets)-1], nil
+	if w.tell == nil {
+		return offsets[len(offsets)-1], nil
+	}
+	entries := make([]filing.Entry, len(events))
+	for i, ev := range events {
+		entries[i] = filing.Entry{Offset: offsets[i], LogTime: records[i].Time, Event: ev}
+	}
+	return offsets[len(offsets)-1], w.tell(entries)
 }
 
 // NewEvent starts an event about a filing's content; the caller sets Event.

@@ -1,14 +1,14 @@
 // Package ledger keeps partitions of filings.ledger folded in memory: one
 // Replica a partition, read from the start, kept up with the log and kept across
-// generations. Submit and project both stand on it. It owns reading, folding and
-// the read-back; it refuses to decide anything and never skips an event it does
-// not understand.
+// generations. Submit stands on it. It owns reading, folding and the read-back; it
+// refuses to decide anything and never skips an event it does not understand.
 package ledger
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,16 +32,23 @@ type Replica struct {
 
 	mu      sync.Mutex
 	cases   map[filing.ID]*filing.Case
-	waiting int       // cases whose claim has no result yet
-	next    int64     // offset of the next record to fold
-	logTime time.Time // newest log time seen
-	changed chan struct{}
-	err     error // set once, when folding had to stop
+	waiting int                    // cases whose claim has no result yet
+	next    int64                  // offset of the next record to fold
+	own     map[int64]filing.Entry // by offset: written here, not folded yet, for something before is missing
+	logTime time.Time              // newest log time seen
+	readers []*reader              // those that wait for a read-back
+	err     error                  // set once, when folding had to stop
+}
+
+// A reader waits until the record at offset is folded; then done is closed.
+type reader struct {
+	offset int64
+	done   chan struct{}
 }
 
 // NewReplica makes an empty replica that reads time from clock.
 func NewReplica(clock func() filing.Instant) *Replica {
-	return &Replica{clock: clock, cases: map[filing.ID]*filing.Case{}, changed: make(chan struct{})}
+	return &Replica{clock: clock, cases: map[filing.ID]*filing.Case{}, own: map[int64]filing.Entry{}}
 }
 
 // Run folds what src gives until ctx ends, then closes src and returns nil. It
@@ -53,8 +60,7 @@ func (r *Replica) Run(ctx context.Context, src Source) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.err = cmpErr(err, context.Cause(ctx))
-	close(r.changed)
-	r.changed = make(chan struct{})
+	r.release()
 	return err
 }
 
@@ -73,43 +79,96 @@ func (r *Replica) follow(ctx context.Context, src Source) error {
 	}
 }
 
-// fold applies a batch under one lock and wakes whoever waits.
+// fold applies a batch and wakes whoever waits for it.
 func (r *Replica) fold(records []eventlog.Record) error {
+	// What was written here is folded already, and a reader that was restarted may repeat itself.
+	known := r.Next()
+	entries := make([]filing.Entry, 0, len(records))
 	now := r.clock()
-	events := make([]*springtidev1.LedgerEvent, len(records))
-	for i, rec := range records {
-		events[i] = &springtidev1.LedgerEvent{}
-		if err := proto.Unmarshal(rec.Value, events[i]); err != nil {
+	for _, rec := range records {
+		if rec.Offset < known {
+			continue
+		}
+		ev := &springtidev1.LedgerEvent{}
+		if err := proto.Unmarshal(rec.Value, ev); err != nil {
 			return fmt.Errorf("ledger partition %d offset %d: %w: %w", rec.Partition, rec.Offset, filing.ErrUnknownEvent, err)
 		}
+		entries = append(entries, filing.Entry{Offset: rec.Offset, LogTime: rec.Time, ReadAt: now, Event: ev})
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i, rec := range records {
-		if rec.Offset < r.next {
-			continue // a reader that was restarted may repeat itself
+	defer r.release()
+	for _, e := range entries {
+		if e.Offset < r.next {
+			continue
 		}
-		id := filing.ID(events[i].GetFilingId())
-		c := r.cases[id]
-		if c == nil {
-			fresh := filing.NewCase()
-			c = &fresh
-		}
-		folded, err := filing.Fold(*c, filing.Entry{Offset: rec.Offset, LogTime: rec.Time, ReadAt: now, Event: events[i]})
-		if err != nil {
-			return fmt.Errorf("ledger partition %d: %w", rec.Partition, err)
-		}
-		r.waiting += waits(folded) - waits(*c)
-		*c = folded
-		r.cases[id] = c
-		r.next = rec.Offset + 1
-		if rec.Time.After(r.logTime) {
-			r.logTime = rec.Time
+		if err := r.apply(e); err != nil {
+			return fmt.Errorf("ledger partition %d: %w", records[0].Partition, err)
 		}
 	}
-	close(r.changed)
-	r.changed = make(chan struct{})
+	return r.applyOwn()
+}
+
+// wrote folds what this process appended, without reading it back from the broker, as
+// soon as everything before it is folded: the broker has said which offsets the records
+// have, so nothing else can be there. Whatever somebody else wrote in between leaves a
+// gap, and is read.
+func (r *Replica) wrote(entries []filing.Entry) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	defer r.release()
+	for _, e := range entries {
+		if e.Offset >= r.next {
+			r.own[e.Offset] = e
+		}
+	}
+	return r.applyOwn()
+}
+
+func (r *Replica) applyOwn() error {
+	for e, ok := r.own[r.next]; ok; e, ok = r.own[r.next] {
+		e.ReadAt = r.clock()
+		if err := r.apply(e); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// apply folds the entry that is next. The lock is held.
+func (r *Replica) apply(e filing.Entry) error {
+	id := filing.ID(e.Event.GetFilingId())
+	c := r.cases[id]
+	if c == nil {
+		fresh := filing.NewCase()
+		c = &fresh
+	}
+	folded, err := filing.Fold(*c, e)
+	if err != nil {
+		return err
+	}
+	r.waiting += waits(folded) - waits(*c)
+	*c = folded
+	r.cases[id] = c
+	for ; r.next <= e.Offset; r.next++ {
+		delete(r.own, r.next)
+	}
+	if e.LogTime.After(r.logTime) {
+		r.logTime = e.LogTime
+	}
+	return nil
+}
+
+// release wakes those whose record is folded, or everybody once folding has stopped.
+// The lock is held.
+func (r *Replica) release() {
+	r.readers = slices.DeleteFunc(r.readers, func(w *reader) bool {
+		over := w.offset < r.next || r.err != nil
+		if over {
+			close(w.done)
+		}
+		return over
+	})
 }
 
 // Case is what the ledger says about a filing, as far as it was folded.
@@ -162,21 +221,25 @@ func waits(c filing.Case) int {
 // Through waits until the record at offset is folded: the read-back. It returns
 // the error that stopped the replica, or that of ctx.
 func (r *Replica) Through(ctx context.Context, offset int64) error {
-	for {
-		r.mu.Lock()
-		next, changed, err := r.next, r.changed, r.err
-		r.mu.Unlock()
-		switch {
-		case next > offset:
-			return nil
-		case err != nil:
-			return fmt.Errorf("read back offset %d: %w", offset, err)
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("read back offset %d: %w", offset, context.Cause(ctx))
-		}
+	w := &reader{offset: offset, done: make(chan struct{})}
+	r.mu.Lock()
+	r.readers = append(r.readers, w)
+	r.release()
+	r.mu.Unlock()
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.readers = slices.DeleteFunc(r.readers, func(other *reader) bool { return other == w })
+	switch {
+	case offset < r.next:
+		return nil
+	case r.err != nil:
+		return fmt.Errorf("read back offset %d: %w", offset, r.err)
+	default:
+		return fmt.Errorf("read back offset %d: %w", offset, context.Cause(ctx))
 	}
 }
 

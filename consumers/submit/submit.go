@@ -61,7 +61,7 @@ func New(cfg Config) *Handler {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Handler{cfg: cfg, ledger: ledger.NewWriter(cfg.Log, cfg.Partition)}
+	return &Handler{cfg: cfg, ledger: cfg.Replica.Writer(cfg.Log, cfg.Partition)}
 }
 
 // errDraining leaves a command to the partition's next owner.
