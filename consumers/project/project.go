@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"springtide/services/crashpoint"
@@ -60,6 +61,10 @@ type Partition struct {
 const (
 	// flushRows is how many changed rows are written at once.
 	flushRows = 500
+	// writeRate is how many times a second a partition is written when there is always more, beyond
+	// writeBurst: under load, what several events change of a filing is written once, a moment later. A filing alone never waits.
+	writeRate  = 40
+	writeBurst = 8
 	// lookEvery is how often an idle projector looks whether the view is still there.
 	lookEvery = 500 * time.Millisecond
 	// tellEvery is how often it says what it counts.
@@ -144,8 +149,14 @@ func (j *projector) run(ctx context.Context, batches <-chan []eventlog.Record) e
 	}
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
+	pace := rate.NewLimiter(writeRate, writeBurst)
 	for {
 		j.tell(ctx)
+		if len(j.table.dirty) > 0 {
+			if err := errors.Join(pace.Wait(ctx), j.gather(batches)); err != nil {
+				return err
+			}
+		}
 		if err := j.flush(ctx); err != nil {
 			return err
 		}
@@ -180,6 +191,11 @@ func (j *projector) take(ctx context.Context, batches <-chan []eventlog.Record, 
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	return j.gather(batches)
+}
+
+// gather folds what is at hand.
+func (j *projector) gather(batches <-chan []eventlog.Record) error {
 	for len(j.table.dirty) < flushRows {
 		select {
 		case records := <-batches:

@@ -213,14 +213,15 @@ func (l *Log) find(name string, partition int) (*topic, error) {
 	return t, nil
 }
 
-// again calls f until it succeeds, fails for good, or has failed six times:
-// the first calls after a broker's restart meet dead pooled connections.
+// again calls f until it succeeds, fails for good, or has failed ten times, in some three seconds:
+// the first calls after a broker's restart meet dead pooled connections, and a topic that was
+// just made has no leaders yet.
 func (l *Log) again(ctx context.Context, f func(context.Context) error) error {
 	for attempt := 0; ; attempt++ {
 		try, cancel := context.WithTimeout(ctx, callTimeout)
 		err := f(try)
 		cancel()
-		if err == nil || attempt == 6 || ctx.Err() != nil || !retriable(err) {
+		if err == nil || attempt == 10 || ctx.Err() != nil || !retriable(err) {
 			return err
 		}
 		if err := sleep(ctx, backoff(attempt)); err != nil {
