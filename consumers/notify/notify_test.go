@@ -19,78 +19,23 @@ import (
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
+	"springtide/services/replica/replicatest"
 	"springtide/services/status"
 	"springtide/services/webhooks"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A log is one partition in memory.
-type log struct {
-	mu      sync.Mutex
-	records []eventlog.Record
-	grown   chan struct{}
-}
+// ledger is the ledger as the handler wants to see it.
+type ledger struct{ *replicatest.Log }
 
-func newLog() *log { return &log{grown: make(chan struct{})} }
-
-func (l *log) Append(_ context.Context, topic string, _ int, r eventlog.Record) (int64, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	r.Topic, r.Offset, r.Time = topic, int64(len(l.records)), time.Now()
-	l.records = append(l.records, r)
-	close(l.grown)
-	l.grown = make(chan struct{})
-	return r.Offset, nil
-}
-
-func (l *log) EndOffset(context.Context, string, int) (int64, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return int64(len(l.records)), nil
-}
-
-type reader struct {
-	log  *log
-	next int64
-}
-
-func (r *reader) Next(ctx context.Context) ([]eventlog.Record, error) {
-	for {
-		r.log.mu.Lock()
-		some, grown := slices.Clone(r.log.records[max(r.next, 0):]), r.log.grown
-		r.log.mu.Unlock()
-		if len(some) > 0 {
-			r.next = some[len(some)-1].Offset + 1
-			return some, nil
-		}
-		select {
-		case <-grown:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
-
-func (r *reader) Close() error { return nil }
-
-// The two topics as each package wants to see them.
-type (
-	hookLog struct{ *log }
-	ledger  struct{ *log }
-)
-
-func (l hookLog) Read(_ context.Context, _ string, _ int, from int64) webhooks.Reader {
-	return &reader{l.log, from}
-}
-
-func (l ledger) Read(from int64) notify.Reader { return &reader{l.log, from} }
+func (l ledger) Read(from int64) notify.Reader { return l.Log.Read(eventlog.TopicLedger, 0, from) }
 
 // A scene is a ledger with a view that is always as far, the webhooks, and who receives.
 type scene struct {
 	t      *testing.T
-	hooks  *log
-	ledger *log
+	hooks  *replicatest.Log
+	ledger *replicatest.Log
 	store  *webhooks.Store
 	sender *webhooks.Sender
 
@@ -106,13 +51,13 @@ type scene struct {
 func newScene(t *testing.T) *scene {
 	t.Helper()
 	s := &scene{
-		t: t, hooks: newLog(), ledger: newLog(), rows: make(map[filing.ID]status.Row),
+		t: t, hooks: replicatest.NewLog(eventlog.TopicWebhooks), ledger: replicatest.NewLog(eventlog.TopicLedger), rows: make(map[filing.ID]status.Row),
 		down: make(map[string]bool), received: make(map[string][]string), ids: make(map[string]bool), changed: make(chan struct{}),
 	}
 	s.server = httptest.NewServer(http.HandlerFunc(s.receive))
 	s.sender = webhooks.NewSender(webhooks.SenderConfig{AllowPrivate: true})
 	var err error
-	if s.store, err = webhooks.New(webhooks.Config{Pepper: make([]byte, 32), AllowPrivate: true}, hookLog{s.hooks}, nil); err != nil {
+	if s.store, err = webhooks.New(webhooks.Config{Pepper: make([]byte, 32), AllowPrivate: true}, s.hooks, nil); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -185,13 +130,11 @@ func (s *scene) happens(tenant string, n int, state springtidev1.FilingState, ev
 	s.mu.Lock()
 	s.rows[id] = status.Row{Tenant: tenant, Filing: &springtidev1.Filing{FilingId: string(id), State: state, Version: int64(n)}}
 	s.mu.Unlock()
-	offset, err := s.ledger.Append(s.t.Context(), eventlog.TopicLedger, 0, eventlog.Record{Key: []byte(id), Value: value, Tenant: tenant})
+	offsets, err := s.ledger.AppendAll(s.t.Context(), eventlog.TopicLedger, []eventlog.Record{{Key: []byte(id), Value: value, Tenant: tenant}})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.ledger.mu.Lock()
-	defer s.ledger.mu.Unlock()
-	return s.ledger.records[offset]
+	return s.ledger.Records()[offsets[0]]
 }
 
 func (s *scene) accepted(tenant string, n int) eventlog.Record {
@@ -206,7 +149,7 @@ type stage struct {
 
 func (s *scene) start(cfg notify.Config) *stage {
 	s.t.Helper()
-	end, _ := s.ledger.EndOffset(s.t.Context(), "", 0)
+	end := int64(len(s.ledger.Records()))
 	h := notify.New(cfg, notify.Deps{Store: s.store, Sender: s.sender, Rows: s, Ledger: ledger{s.ledger}}, 0, end)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.t.Context()))
 	var run sync.WaitGroup
@@ -252,9 +195,7 @@ func (s *scene) untilStored(ok func() bool) {
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
 	for {
-		s.hooks.mu.Lock()
-		grown := s.hooks.grown
-		s.hooks.mu.Unlock()
+		grown := s.hooks.Changed()
 		if err := s.store.Fresh(ctx); err != nil {
 			s.t.Fatal(err)
 		}

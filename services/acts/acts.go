@@ -12,7 +12,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -25,6 +24,7 @@ import (
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
+	"springtide/services/replica"
 )
 
 // The actions.
@@ -54,35 +54,6 @@ const (
 	Skipped = "SKIPPED"
 )
 
-// partition of springtide.acts: it has only one, so that its order is total.
-const partition = 0
-
-// A Log is what the store needs of the event log; FromLog makes one.
-type Log interface {
-	// AppendAll returns the records' offsets once they are durable, -1 for what failed.
-	AppendAll(ctx context.Context, topic string, records []eventlog.Record) ([]int64, error)
-	// Offsets are the bounds of the partitions.
-	Offsets(ctx context.Context, topic string) ([]eventlog.PartitionOffsets, error)
-	// Read starts reading at an offset.
-	Read(ctx context.Context, topic string, partition int, from int64) Reader
-}
-
-// A Reader gives the records of a partition in order.
-type Reader interface {
-	// Next waits for records.
-	Next(ctx context.Context) ([]eventlog.Record, error)
-	Close() error
-}
-
-// FromLog makes the event log the store's.
-func FromLog(l *eventlog.Log) Log { return kafkaLog{l} }
-
-type kafkaLog struct{ *eventlog.Log }
-
-func (l kafkaLog) Read(_ context.Context, topic string, partition int, from int64) Reader {
-	return l.Log.Read(topic, partition, from)
-}
-
 // Config of a store. The zero value is the default.
 type Config struct {
 	// CatchUp is how long an act waits to be read back. 0: 5 s.
@@ -93,112 +64,48 @@ type Config struct {
 
 // A Store is a copy of springtide.acts. It is safe for concurrent use.
 type Store struct {
-	cfg    Config
-	log    Log
-	logger *slog.Logger
-	ready  chan struct{}
+	replica *replica.Replica
+	logger  *slog.Logger
 
-	mu     sync.Mutex
-	loaded bool
-	book   *book
-	next   int64         // the offset to read next
-	moved  chan struct{} // closed when it grows
+	mu   sync.Mutex
+	book *book
 }
 
 // New makes an empty store; Run fills it. A nil logger is silent.
-func New(cfg Config, log Log, logger *slog.Logger) (*Store, error) {
-	if cfg.CatchUp < 0 || cfg.Retry < 0 {
-		return nil, errors.New("acts: negative time")
-	}
-	if log == nil {
-		return nil, errors.New("acts: no log")
-	}
-	cfg.CatchUp = cmp.Or(cfg.CatchUp, 5*time.Second)
-	cfg.Retry = cmp.Or(cfg.Retry, 500*time.Millisecond)
+func New(cfg Config, log replica.Log, logger *slog.Logger) (*Store, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return &Store{
-		cfg: cfg, log: log, logger: logger, ready: make(chan struct{}), moved: make(chan struct{}),
-		book: newBook(), next: eventlog.FirstOffset,
-	}, nil
+	s := &Store{logger: logger, book: newBook()}
+	r, err := replica.New(replica.Config{
+		Topic: eventlog.TopicActs, Apply: s.apply, CatchUp: cmp.Or(cfg.CatchUp, 5*time.Second), Retry: cfg.Retry,
+	}, log, logger)
+	if err != nil {
+		return nil, fmt.Errorf("acts: %w", err)
+	}
+	s.replica = r
+	return s, nil
 }
 
 // Ready is closed once the whole topic was read for the first time.
-func (s *Store) Ready() <-chan struct{} { return s.ready }
+func (s *Store) Ready() <-chan struct{} { return s.replica.Ready() }
 
 // Run keeps the copy in step until the context ends.
-func (s *Store) Run(ctx context.Context) error {
-	for {
-		err := s.follow(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		s.logger.WarnContext(ctx, "acts cannot be read; trying again", "error", err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(s.cfg.Retry):
-		}
-	}
-}
-
-func (s *Store) follow(ctx context.Context) (err error) {
-	spans, err := s.log.Offsets(ctx, eventlog.TopicActs)
-	if err != nil || len(spans) != 1 {
-		return fmt.Errorf("acts: %d partitions of %s, want 1: %w", len(spans), eventlog.TopicActs, err)
-	}
-	s.mu.Lock()
-	from := s.next
-	if from >= 0 && from < spans[0].Start {
-		from = spans[0].Start // retention was faster than we were
-	}
-	s.mu.Unlock()
-	r := s.log.Read(ctx, eventlog.TopicActs, partition, from)
-	defer func() { err = errors.Join(err, r.Close()) }()
-	end := spans[0].End
-	if spans[0].Start == spans[0].End {
-		end = 0
-	}
-	s.took(ctx, nil, end)
-	for {
-		records, err := r.Next(ctx)
-		if err != nil {
-			return fmt.Errorf("acts: read %s: %w", eventlog.TopicActs, err)
-		}
-		s.took(ctx, records, end)
-	}
-}
-
-// took folds records in, and marks the copy as whole once it is as far as end.
-func (s *Store) took(ctx context.Context, records []eventlog.Record, end int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, rec := range records {
-		if rec.Offset < s.next {
-			continue
-		}
-		s.next = rec.Offset + 1
-		r := &springtidev1.ActRecord{}
-		if err := proto.Unmarshal(rec.Value, r); err != nil || r.GetActId() == "" {
-			s.logger.ErrorContext(ctx, "unreadable record of an act is left alone", "offset", rec.Offset)
-			continue
-		}
-		s.book.take(r)
-	}
-	if !s.loaded && s.next >= end || !s.loaded && end == 0 {
-		s.loaded = true
-		close(s.ready)
-	}
-	close(s.moved)
-	s.moved = make(chan struct{})
-}
+func (s *Store) Run(ctx context.Context) error { return s.replica.Run(ctx) }
 
 // Changed is closed when the copy moves on. Ask for it before reading.
-func (s *Store) Changed() <-chan struct{} {
+func (s *Store) Changed() <-chan struct{} { return s.replica.Changed() }
+
+// apply folds one record in.
+func (s *Store) apply(ctx context.Context, rec eventlog.Record) {
+	r := &springtidev1.ActRecord{}
+	if err := proto.Unmarshal(rec.Value, r); err != nil || r.GetActId() == "" {
+		s.logger.ErrorContext(ctx, "unreadable record of an act is left alone", "offset", rec.Offset)
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.moved
+	s.book.take(r)
 }
 
 // A Deed is what somebody is about to do.
@@ -219,8 +126,8 @@ func (s *Store) Begin(ctx context.Context, d Deed) (*springtidev1.Act, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.await(ctx, offset+1); err != nil {
-		return nil, err
+	if err := s.replica.Through(ctx, offset); err != nil {
+		return nil, &filing.Error{Reason: filing.ReasonOutcomeUnknown, RetryAfter: time.Second, Err: err}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -266,7 +173,7 @@ func ended(id, outcome string) *springtidev1.ActRecord {
 	}
 }
 
-// append makes records durable and gives the last offset, in the words of the catalogue.
+// append makes records durable and gives the last offset.
 func (s *Store) append(ctx context.Context, acts ...*springtidev1.ActRecord) (int64, error) {
 	records := make([]eventlog.Record, len(acts))
 	for i, a := range acts {
@@ -274,36 +181,9 @@ func (s *Store) append(ctx context.Context, acts ...*springtidev1.ActRecord) (in
 		if err != nil {
 			return 0, fmt.Errorf("acts: encode: %w", err)
 		}
-		records[i] = eventlog.Record{Topic: eventlog.TopicActs, Partition: partition, Key: []byte(a.GetActId()), Value: value}
+		records[i] = eventlog.Record{Key: []byte(a.GetActId()), Value: value}
 	}
-	offsets, err := s.log.AppendAll(ctx, eventlog.TopicActs, records)
-	switch {
-	case err == nil:
-		return slices.Max(offsets), nil
-	case errors.Is(err, eventlog.ErrOutcomeUnknown) || ctx.Err() != nil:
-		return 0, &filing.Error{Reason: filing.ReasonOutcomeUnknown, RetryAfter: time.Second, Err: err}
-	default:
-		return 0, &filing.Error{Reason: filing.ReasonLogUnavailable, RetryAfter: time.Second, Err: err}
-	}
-}
-
-// await waits until the copy is as far as an offset.
-func (s *Store) await(ctx context.Context, offset int64) error {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.CatchUp)
-	defer cancel()
-	for {
-		s.mu.Lock()
-		there, moved := s.next >= offset, s.moved
-		s.mu.Unlock()
-		if there {
-			return nil
-		}
-		select {
-		case <-moved:
-		case <-ctx.Done():
-			return &filing.Error{Reason: filing.ReasonOutcomeUnknown, RetryAfter: time.Second, Err: ctx.Err()}
-		}
-	}
+	return s.replica.Append(ctx, records...)
 }
 
 // Pauses are those in force, by authority.

@@ -2,13 +2,10 @@ package acts_test
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 
@@ -17,55 +14,17 @@ import (
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/acts"
 	"springtide/services/eventlog"
-	"springtide/services/eventlog/embedded"
 	"springtide/services/filing"
+	"springtide/services/replica"
+	"springtide/services/replica/replicatest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// eachBroker runs a test on the embedded broker, and on a real one where it can be had.
-func eachBroker(t *testing.T, test func(t *testing.T, log *eventlog.Log)) {
-	t.Helper()
-	run := func(name, addr string) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			if addr == "" {
-				b, err := embedded.Start(embedded.Config{Logger: slog.New(slog.DiscardHandler)})
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() {
-					if err := b.Close(); err != nil {
-						t.Error(err)
-					}
-				})
-				addr = b.Addr()
-			}
-			log, err := eventlog.Open(t.Context(), eventlog.Config{
-				Brokers: strings.Split(addr, ","), Partitions: 1, Prefix: "acts-" + strings.ToLower(rand.Text()[:8]) + ".",
-				Logger: slog.New(slog.DiscardHandler),
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := log.Close(); err != nil {
-					t.Error(err)
-				}
-			})
-			test(t, log)
-		})
-	}
-	run("embedded", "")
-	if addr := os.Getenv("SPRINGTIDE_TEST_KAFKA"); addr != "" {
-		run("real", addr)
-	}
-}
-
 // start runs a store until the test ends, as one process does.
 func start(t *testing.T, log *eventlog.Log) *acts.Store {
 	t.Helper()
-	s, err := acts.New(acts.Config{}, acts.FromLog(log), nil)
+	s, err := acts.New(acts.Config{}, replica.FromLog(log), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +70,7 @@ func paused(s *acts.Store) (codes []string) {
 
 func TestAPauseIsKeptAndOthersFollowIt(t *testing.T) {
 	t.Parallel()
-	eachBroker(t, func(t *testing.T, log *eventlog.Log) {
+	replicatest.EachBroker(t, os.Getenv, func(t *testing.T, log *eventlog.Log) {
 		one, other := start(t, log), start(t, log)
 		moved := other.Changed()
 		for _, step := range []struct {
@@ -147,7 +106,7 @@ func TestAPauseIsKeptAndOthersFollowIt(t *testing.T) {
 
 func TestARefusedDeedIsRecordedAndNotDone(t *testing.T) {
 	t.Parallel()
-	eachBroker(t, func(t *testing.T, log *eventlog.Log) {
+	replicatest.EachBroker(t, os.Getenv, func(t *testing.T, log *eventlog.Log) {
 		s := start(t, log)
 		if err := s.Note(t.Context(), deed("eve", acts.Paused, "fr"), filing.ReasonAuthorityUnknown); err != nil {
 			t.Fatal(err)
@@ -165,7 +124,7 @@ func TestARefusedDeedIsRecordedAndNotDone(t *testing.T) {
 
 func TestOfManyRunsForOneReasonOneRuns(t *testing.T) {
 	t.Parallel()
-	eachBroker(t, func(t *testing.T, log *eventlog.Log) {
+	replicatest.EachBroker(t, os.Getenv, func(t *testing.T, log *eventlog.Log) {
 		stores := []*acts.Store{start(t, log), start(t, log)}
 		const presses = 8
 		outcomes := make([]string, presses)
@@ -219,7 +178,7 @@ func TestOfManyRunsForOneReasonOneRuns(t *testing.T) {
 
 func TestActsAreListedNewestFirst(t *testing.T) {
 	t.Parallel()
-	eachBroker(t, func(t *testing.T, log *eventlog.Log) {
+	replicatest.EachBroker(t, os.Getenv, func(t *testing.T, log *eventlog.Log) {
 		s := start(t, log)
 		const n = 7
 		for i := range n {
@@ -252,7 +211,7 @@ func TestActsAreListedNewestFirst(t *testing.T) {
 }
 
 // brokenLog cannot be written to.
-type brokenLog struct{ acts.Log }
+type brokenLog struct{ replica.Log }
 
 func (brokenLog) AppendAll(context.Context, string, []eventlog.Record) ([]int64, error) {
 	return []int64{-1}, errors.New("no broker")

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -35,7 +34,7 @@ type Edit struct {
 // same edit again, after an answer was lost, gives the version that was kept.
 func (s *Store) Save(ctx context.Context, e Edit) (*Draft, error) {
 	id := filing.IDOf(e.Tenant, e.Return)
-	if err := s.await(ctx, 0); err != nil {
+	if err := s.through(ctx, -1); err != nil {
 		return nil, err
 	}
 	now, kept, err := s.base(e, id)
@@ -67,7 +66,7 @@ func (s *Store) Save(ctx context.Context, e Edit) (*Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.await(ctx, offset+1); err != nil {
+	if err := s.through(ctx, offset); err != nil {
 		// It is in the log, but whether it was the first nobody knows yet.
 		return nil, &filing.Error{Reason: filing.ReasonOutcomeUnknown, RetryAfter: time.Second, Err: err}
 	}
@@ -194,7 +193,7 @@ func (s *Store) Delete(ctx context.Context, tenant string, all ...*Draft) error 
 	if err != nil {
 		return err
 	}
-	return s.await(ctx, offset+1)
+	return s.through(ctx, offset)
 }
 
 // tidy takes away what does not count any more: first what lost, then what was
@@ -247,22 +246,13 @@ func (s *Store) sweep(ctx context.Context) {
 
 // append makes records durable and gives the last offset, in the words of the catalogue.
 func (s *Store) append(ctx context.Context, records []eventlog.Record) (int64, error) {
-	if len(records) == 0 {
-		return 0, nil
-	}
-	offsets, err := s.log.AppendAll(ctx, eventlog.TopicDrafts, records)
-	switch {
-	case err == nil:
-		return slices.Max(offsets), nil
-	case errors.Is(err, eventlog.ErrTooLarge):
-		return 0, &filing.Error{Reason: filing.ReasonReturnTooLarge, Field: "return", Err: err, Args: filing.Args{
+	offset, err := s.replica.Append(ctx, records...)
+	if errors.Is(err, eventlog.ErrTooLarge) {
+		return -1, &filing.Error{Reason: filing.ReasonReturnTooLarge, Field: "return", Err: err, Args: filing.Args{
 			"size": strconv.Itoa(len(records[0].Value)), "max": strconv.Itoa(len(records[0].Value) - 1),
 		}}
-	case errors.Is(err, eventlog.ErrOutcomeUnknown) || ctx.Err() != nil:
-		return 0, &filing.Error{Reason: filing.ReasonOutcomeUnknown, RetryAfter: time.Second, Err: err}
-	default:
-		return 0, &filing.Error{Reason: filing.ReasonLogUnavailable, RetryAfter: time.Second, Err: err}
 	}
+	return offset, err
 }
 
 func changed() error { return &filing.Error{Reason: filing.ReasonDraftChanged} }

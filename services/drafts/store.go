@@ -19,36 +19,8 @@ import (
 
 	"springtide/services/eventlog"
 	"springtide/services/filing"
+	"springtide/services/replica"
 )
-
-// partition of filings.drafts: it has only one, so that its order is total.
-const partition = 0
-
-// A Log is what the store needs of the event log; FromLog makes one.
-type Log interface {
-	// AppendAll returns the records' offsets once they are durable, -1 for what failed.
-	AppendAll(ctx context.Context, topic string, records []eventlog.Record) ([]int64, error)
-	// Offsets are the bounds of the partitions.
-	Offsets(ctx context.Context, topic string) ([]eventlog.PartitionOffsets, error)
-	// Read starts reading at an offset.
-	Read(ctx context.Context, topic string, partition int, from int64) Reader
-}
-
-// A Reader gives the records of a partition in order.
-type Reader interface {
-	// Next waits for records.
-	Next(ctx context.Context) ([]eventlog.Record, error)
-	Close() error
-}
-
-// FromLog makes the event log the store's.
-func FromLog(l *eventlog.Log) Log { return kafkaLog{l} }
-
-type kafkaLog struct{ *eventlog.Log }
-
-func (l kafkaLog) Read(_ context.Context, topic string, partition int, from int64) Reader {
-	return l.Log.Read(topic, partition, from)
-}
 
 // Config of a store.
 type Config struct {
@@ -75,19 +47,14 @@ func (c Config) validate() (Config, error) {
 
 // A Store is a whole copy of filings.drafts. It is safe for concurrent use.
 type Store struct {
-	cfg    Config
-	log    Log
-	logger *slog.Logger
-	ready  chan struct{}
+	cfg     Config
+	replica *replica.Replica
+	logger  *slog.Logger
 
 	mu      sync.Mutex
-	loaded  bool
 	tenants map[string]map[filing.ID]*chain
 	owner   map[filing.ID]string
 	bytes   int64
-	// next is the offset to read next; moved is closed when it grows.
-	next  int64
-	moved chan struct{}
 	// gone are versions that were taken away, in a ring: a late copy of such a record is rubbish.
 	gone     map[string]bool
 	goneRing []string
@@ -112,26 +79,28 @@ const tidyEvery = time.Minute
 const goneSize = 100_000
 
 // New makes an empty store; Run fills it. A nil logger is silent.
-func New(cfg Config, log Log, logger *slog.Logger) (*Store, error) {
+func New(cfg Config, log replica.Log, logger *slog.Logger) (*Store, error) {
 	cfg, err := cfg.validate()
 	if err != nil {
 		return nil, err
 	}
-	if log == nil {
-		return nil, errors.New("drafts: no log")
-	}
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return &Store{
-		cfg: cfg, log: log, logger: logger, ready: make(chan struct{}), moved: make(chan struct{}), next: eventlog.FirstOffset,
+	s := &Store{
+		cfg: cfg, logger: logger,
 		tenants: make(map[string]map[filing.ID]*chain), owner: make(map[filing.ID]string), gone: make(map[string]bool),
 		mine: make(map[string]*outcome),
-	}, nil
+	}
+	s.replica, err = replica.New(replica.Config{Topic: eventlog.TopicDrafts, Apply: s.apply, CatchUp: cfg.CatchUp, Retry: cfg.Retry}, log, logger)
+	if err != nil {
+		return nil, fmt.Errorf("drafts: %w", err)
+	}
+	return s, nil
 }
 
 // Ready is closed once the whole topic was read for the first time.
-func (s *Store) Ready() <-chan struct{} { return s.ready }
+func (s *Store) Ready() <-chan struct{} { return s.replica.Ready() }
 
 // Run reads the whole topic and keeps the copy in step until the context ends.
 func (s *Store) Run(ctx context.Context) error {
@@ -149,78 +118,13 @@ func (s *Store) Run(ctx context.Context) error {
 			}
 		}
 	})
-	for {
-		err := s.follow(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		s.logger.WarnContext(ctx, "drafts cannot be read; trying again", "error", err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(s.cfg.Retry):
-		}
-	}
+	return s.replica.Run(ctx)
 }
 
-func (s *Store) follow(ctx context.Context) (err error) {
-	end, err := s.end(ctx)
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	from := s.next
-	s.mu.Unlock()
-	r := s.log.Read(ctx, eventlog.TopicDrafts, partition, from)
-	defer func() { err = errors.Join(err, r.Close()) }()
-	s.reach(end)
-	for {
-		records, err := r.Next(ctx)
-		if err != nil {
-			return fmt.Errorf("drafts: read %s: %w", eventlog.TopicDrafts, err)
-		}
-		s.mu.Lock()
-		for _, rec := range records {
-			s.apply(ctx, rec)
-		}
-		close(s.moved)
-		s.moved = make(chan struct{})
-		s.mu.Unlock()
-		s.reach(end)
-	}
-}
-
-// end is where the topic ends; 0 when it holds no record.
-func (s *Store) end(ctx context.Context) (int64, error) {
-	spans, err := s.log.Offsets(ctx, eventlog.TopicDrafts)
-	if err != nil {
-		return 0, fmt.Errorf("drafts: end of %s: %w", eventlog.TopicDrafts, err)
-	}
-	if len(spans) != 1 {
-		return 0, fmt.Errorf("drafts: %s has %d partitions, want 1", eventlog.TopicDrafts, len(spans))
-	}
-	if spans[0].Start == spans[0].End {
-		return 0, nil
-	}
-	return spans[0].End, nil
-}
-
-// reach marks the copy as whole once it is as far as the log was at the start.
-func (s *Store) reach(end int64) {
+// apply takes one record in.
+func (s *Store) apply(ctx context.Context, r eventlog.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.loaded && s.next >= end || end == 0 && !s.loaded {
-		s.loaded = true
-		close(s.ready)
-	}
-}
-
-// apply takes one record in; the caller holds the lock.
-func (s *Store) apply(ctx context.Context, r eventlog.Record) {
-	if r.Offset < s.next {
-		return
-	}
-	s.next = r.Offset + 1
 	id, ver, ok := parseKey(r.Key)
 	if !ok {
 		s.logger.ErrorContext(ctx, "draft record with a strange key is left alone", "offset", r.Offset)
@@ -316,46 +220,19 @@ func (c *chain) size() int64 {
 	return n
 }
 
-// await waits until the copy is as far as an offset.
-func (s *Store) await(ctx context.Context, offset int64) error {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.CatchUp)
-	defer cancel()
-	for {
-		s.mu.Lock()
-		there, moved := s.next >= offset && s.loaded, s.moved
-		if offset == 0 {
-			there = s.loaded
-		}
-		s.mu.Unlock()
-		if there {
-			return nil
-		}
-		select {
-		case <-moved:
-		case <-s.readyOnce():
-		case <-ctx.Done():
-			return &filing.Error{Reason: filing.ReasonViewRebuilding, RetryAfter: time.Second, Err: ctx.Err()}
-		}
-	}
-}
-
-// readyOnce is the ready channel until it is closed, so that waiting does not spin.
-func (s *Store) readyOnce() <-chan struct{} {
-	select {
-	case <-s.ready:
-		return nil
-	default:
-		return s.ready
-	}
+// through waits until the copy holds an offset; -1: until it is whole.
+func (s *Store) through(ctx context.Context, offset int64) error {
+	return behind(s.replica.Through(ctx, offset))
 }
 
 // catchUp waits until the copy is as far as the log is now.
-func (s *Store) catchUp(ctx context.Context) error {
-	end, err := s.end(ctx)
-	if err != nil {
-		return &filing.Error{Reason: filing.ReasonViewRebuilding, RetryAfter: time.Second, Err: err}
+func (s *Store) catchUp(ctx context.Context) error { return behind(s.replica.CatchUp(ctx)) }
+
+func behind(err error) error {
+	if err == nil {
+		return nil
 	}
-	return s.await(ctx, end)
+	return &filing.Error{Reason: filing.ReasonViewRebuilding, RetryAfter: time.Second, Err: err}
 }
 
 // sortNewest puts drafts in the order of ListDrafts.

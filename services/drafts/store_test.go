@@ -2,12 +2,9 @@ package drafts_test
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
-	"log/slog"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 
@@ -16,59 +13,17 @@ import (
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/drafts"
 	"springtide/services/eventlog"
-	"springtide/services/eventlog/embedded"
 	"springtide/services/filing"
+	"springtide/services/replica"
+	"springtide/services/replica/replicatest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// eachBroker runs a test on the embedded broker, and on a real one where it can be had.
-func eachBroker(t *testing.T, test func(t *testing.T, log *eventlog.Log)) {
-	t.Helper()
-	run := func(name, addr string) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			if addr == "" {
-				b, err := embedded.Start(embedded.Config{Logger: slog.New(slog.DiscardHandler)})
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() {
-					if err := b.Close(); err != nil {
-						t.Error(err)
-					}
-				})
-				addr = b.Addr()
-			}
-			log, err := eventlog.Open(t.Context(), eventlog.Config{
-				Brokers: strings.Split(addr, ","), Partitions: 1, Prefix: "drafts-" + strings.ToLower(rand.Text()[:8]) + ".",
-				Logger: slog.New(slog.DiscardHandler),
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := log.Close(); err != nil {
-					t.Error(err)
-				}
-			})
-			test(t, log)
-		})
-	}
-	run("embedded", "")
-	if addr := os.Getenv("SPRINGTIDE_TEST_KAFKA"); addr != "" {
-		run("real", addr)
-	} else if os.Getenv("SPRINGTIDE_REQUIRE_REAL") == "1" {
-		t.Fatal("SPRINGTIDE_REQUIRE_REAL=1, but SPRINGTIDE_TEST_KAFKA is not set")
-	} else {
-		t.Log("NOT RUN AGAINST A REAL SERVER: set SPRINGTIDE_TEST_KAFKA")
-	}
-}
-
 // door is a running store on a log.
 func door(t *testing.T, log *eventlog.Log, cfg drafts.Config) *drafts.Store {
 	t.Helper()
-	s, err := drafts.New(cfg, drafts.FromLog(log), nil)
+	s, err := drafts.New(cfg, replica.FromLog(log), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +53,7 @@ func all(*drafts.Draft) bool { return true }
 
 func TestTwoColleaguesAtTwoDoors(t *testing.T) {
 	t.Parallel()
-	eachBroker(t, func(t *testing.T, log *eventlog.Log) {
+	replicatest.EachBroker(t, os.Getenv, func(t *testing.T, log *eventlog.Log) {
 		a, b := door(t, log, drafts.Config{}), door(t, log, drafts.Config{})
 		version := ""
 		for round := range 20 {
@@ -135,7 +90,7 @@ func TestTwoColleaguesAtTwoDoors(t *testing.T) {
 
 func TestTheSameSaveAgainIsTheSameDraft(t *testing.T) {
 	t.Parallel()
-	eachBroker(t, func(t *testing.T, log *eventlog.Log) {
+	replicatest.EachBroker(t, os.Getenv, func(t *testing.T, log *eventlog.Log) {
 		a, b := door(t, log, drafts.Config{}), door(t, log, drafts.Config{})
 		first, err := a.Save(t.Context(), edit(1, "1", ""))
 		if err != nil {
@@ -153,7 +108,7 @@ func TestTheSameSaveAgainIsTheSameDraft(t *testing.T) {
 
 func TestTheSameSaveAtTwoDoorsAtOnceIsOneDraft(t *testing.T) {
 	t.Parallel()
-	eachBroker(t, func(t *testing.T, log *eventlog.Log) {
+	replicatest.EachBroker(t, os.Getenv, func(t *testing.T, log *eventlog.Log) {
 		doors := []*drafts.Store{door(t, log, drafts.Config{}), door(t, log, drafts.Config{})}
 		for n := range 20 {
 			var versions [2]string
@@ -177,7 +132,7 @@ func TestTheSameSaveAtTwoDoorsAtOnceIsOneDraft(t *testing.T) {
 
 func TestDeletedDraftsAreGoneEverywhereAndForGood(t *testing.T) {
 	t.Parallel()
-	eachBroker(t, func(t *testing.T, log *eventlog.Log) {
+	replicatest.EachBroker(t, os.Getenv, func(t *testing.T, log *eventlog.Log) {
 		a, b := door(t, log, drafts.Config{}), door(t, log, drafts.Config{})
 		var kept []*drafts.Draft
 		for i := range 5 {
@@ -210,7 +165,7 @@ func TestDeletedDraftsAreGoneEverywhereAndForGood(t *testing.T) {
 
 func TestListPagesNewestFirstAndKeepsTenantsApart(t *testing.T) {
 	t.Parallel()
-	eachBroker(t, func(t *testing.T, log *eventlog.Log) {
+	replicatest.EachBroker(t, os.Getenv, func(t *testing.T, log *eventlog.Log) {
 		s := door(t, log, drafts.Config{MaxPerTenant: 7})
 		for i := range 7 {
 			if _, err := s.Save(t.Context(), edit(i, "1", "")); err != nil {
@@ -249,7 +204,7 @@ func TestConfigIsChecked(t *testing.T) {
 	if _, err := drafts.New(drafts.Config{}, nil, nil); err == nil {
 		t.Error("no log was taken")
 	}
-	if _, err := drafts.New(drafts.Config{MaxPerTenant: -1}, drafts.FromLog(nil), nil); err == nil {
+	if _, err := drafts.New(drafts.Config{MaxPerTenant: -1}, replica.FromLog(nil), nil); err == nil {
 		t.Error("a negative bound was taken")
 	}
 }

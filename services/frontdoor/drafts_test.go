@@ -21,6 +21,7 @@ import (
 	"springtide/services/fleet"
 	"springtide/services/keys"
 	"springtide/services/operations"
+	"springtide/services/replica"
 	"springtide/services/status"
 	"springtide/services/webhooks"
 )
@@ -77,11 +78,11 @@ func openDesk(t *testing.T, w *world) (*client, *acts.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := drafts.New(drafts.Config{}, drafts.FromLog(log), nil)
+	store, err := drafts.New(drafts.Config{}, replica.FromLog(log), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	done, err := acts.New(acts.Config{}, acts.FromLog(log), nil)
+	done, err := acts.New(acts.Config{}, replica.FromLog(log), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,11 +90,11 @@ func openDesk(t *testing.T, w *world) (*client, *acts.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cabinet, err := keys.New(keys.Config{Pepper: make([]byte, 32)}, keys.FromLog(log), nil)
+	cabinet, err := keys.New(keys.Config{Pepper: make([]byte, 32)}, replica.FromLog(log), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	hooks, err := webhooks.New(webhooks.Config{Pepper: make([]byte, 32)}, webhooks.FromLog(log), nil)
+	hooks, err := webhooks.New(webhooks.Config{Pepper: make([]byte, 32)}, replica.FromLog(log), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

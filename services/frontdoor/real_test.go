@@ -20,6 +20,7 @@ import (
 	"springtide/services/filing"
 	"springtide/services/frontdoor"
 	"springtide/services/keys"
+	"springtide/services/replica"
 	"springtide/services/status"
 	redis "springtide/services/status/embedded"
 )
@@ -89,7 +90,7 @@ func build(t *testing.T, b backend) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := keys.New(keys.Config{Pepper: make([]byte, 32)}, keys.FromLog(log), silent)
+	store, err := keys.New(keys.Config{Pepper: make([]byte, 32)}, replica.FromLog(log), silent)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,27 +19,8 @@ import (
 	"springtide/services/crashpoint"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
+	"springtide/services/replica"
 )
-
-// partition of springtide.keys: it has only one, so that its order is total.
-const partition = 0
-
-// A Log is what the store needs of the event log; FromLog makes one.
-type Log interface {
-	// Append returns the record's offset once it is durable.
-	Append(ctx context.Context, topic string, partition int, r eventlog.Record) (int64, error)
-	// EndOffset is the offset the next record will get.
-	EndOffset(ctx context.Context, topic string, partition int) (int64, error)
-	// Read starts reading at an offset.
-	Read(ctx context.Context, topic string, partition int, from int64) Reader
-}
-
-// A Reader gives the records of a partition in order.
-type Reader interface {
-	// Next waits for records; no records and no error means none came for a while.
-	Next(ctx context.Context) ([]eventlog.Record, error)
-	Close() error
-}
 
 // Config of a store.
 type Config struct {
@@ -70,17 +51,12 @@ func (c Config) validate() (Config, error) {
 
 // A Store is a whole copy of springtide.keys. It is safe for concurrent use.
 type Store struct {
-	cfg    Config
-	log    Log
-	logger *slog.Logger
+	cfg     Config
+	replica *replica.Replica
+	logger  *slog.Logger
 
-	ready chan struct{}
-
-	mu     sync.RWMutex
-	loaded bool
-	keys   map[string]entry
-	// next is the offset to read next.
-	next int64
+	mu   sync.RWMutex
+	keys map[string]entry
 }
 
 // entry is the newest record of one key.
@@ -98,100 +74,38 @@ type Key struct {
 }
 
 // New makes an empty store; Run or Load fills it. A nil logger is silent.
-func New(cfg Config, log Log, logger *slog.Logger) (*Store, error) {
+func New(cfg Config, log replica.Log, logger *slog.Logger) (*Store, error) {
 	cfg, err := cfg.validate()
 	if err != nil {
 		return nil, err
 	}
-	if log == nil {
-		return nil, errors.New("keys: no log")
-	}
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return &Store{
-		cfg: cfg, log: log, logger: logger,
-		ready: make(chan struct{}), keys: make(map[string]entry),
-	}, nil
+	s := &Store{cfg: cfg, logger: logger, keys: make(map[string]entry)}
+	s.replica, err = replica.New(replica.Config{Topic: eventlog.TopicKeys, Apply: s.apply, Retry: cfg.Retry}, log, logger)
+	if err != nil {
+		return nil, fmt.Errorf("keys: %w", err)
+	}
+	return s, nil
 }
 
 // Ready is closed once the whole topic was read for the first time.
-func (s *Store) Ready() <-chan struct{} { return s.ready }
+func (s *Store) Ready() <-chan struct{} { return s.replica.Ready() }
 
 // Run reads the whole topic and keeps the copy in step until the context ends.
 // While the log cannot be read the last copy stays in force.
-func (s *Store) Run(ctx context.Context) error {
-	for {
-		err := s.Load(ctx)
-		if err == nil {
-			err = s.tail(ctx)
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		s.logger.WarnContext(ctx, "API keys cannot be read; the last copy stays in force", "error", err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(s.cfg.Retry):
-		}
-	}
-}
+func (s *Store) Run(ctx context.Context) error { return s.replica.Run(ctx) }
 
 // Load reads on to the end the topic has now. It is enough for a command that
 // looks once; a server uses Run.
-func (s *Store) Load(ctx context.Context) error {
-	end, err := s.log.EndOffset(ctx, eventlog.TopicKeys, partition)
-	if err != nil {
-		return fmt.Errorf("keys: end of %s: %w", eventlog.TopicKeys, err)
-	}
-	if err := s.read(ctx, end); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.loaded {
-		s.loaded = true
-		close(s.ready)
-	}
-	return nil
-}
-
-// tail follows the topic until the context ends or reading fails.
-func (s *Store) tail(ctx context.Context) error { return s.read(ctx, -1) }
-
-// read applies records up to an offset; -1 means for ever.
-func (s *Store) read(ctx context.Context, end int64) (err error) {
-	from := s.position()
-	if end >= 0 && from >= end {
-		return nil
-	}
-	r := s.log.Read(ctx, eventlog.TopicKeys, partition, from)
-	defer func() { err = errors.Join(err, r.Close()) }()
-	for end < 0 || s.position() < end {
-		records, err := r.Next(ctx)
-		if err != nil {
-			return fmt.Errorf("keys: read %s at %d: %w", eventlog.TopicKeys, s.position(), err)
-		}
-		for _, rec := range records {
-			s.apply(ctx, rec)
-		}
-	}
-	return nil
-}
-
-func (s *Store) position() int64 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.next
-}
+func (s *Store) Load(ctx context.Context) error { return s.replica.Load(ctx) }
 
 // apply takes one record in; older ones than the copy's change nothing.
 func (s *Store) apply(ctx context.Context, r eventlog.Record) {
-	id := string(r.Key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.next = max(s.next, r.Offset+1)
+	id := string(r.Key)
 	old, known := s.keys[id]
 	if known && old.offset >= r.Offset {
 		return
@@ -224,9 +138,9 @@ func (s *Store) Authenticate(token string) (Identity, error) {
 		return Identity{}, err
 	}
 	s.mu.RLock()
-	loaded, record := s.loaded, s.keys[keyID].record
+	record := s.keys[keyID].record
 	s.mu.RUnlock()
-	if !loaded {
+	if !s.replica.Loaded() {
 		return Identity{}, &filing.Error{Reason: filing.ReasonStarting, RetryAfter: time.Second}
 	}
 	same := hmac.Equal(record.GetHash(), hashSecret(s.cfg.Pepper, keyID, secret))
@@ -288,20 +202,16 @@ func (s *Store) put(ctx context.Context, record *springtidev1.KeyRecord) error {
 	if err != nil {
 		return err
 	}
-	r := eventlog.Record{
-		Topic: eventlog.TopicKeys, Partition: partition,
-		Key: []byte(record.GetKeyId()), Value: value, Tenant: record.GetTenant(),
-	}
 	crashpoint.At("keys/before-append")
-	r.Offset, err = s.log.Append(ctx, eventlog.TopicKeys, partition, r)
+	offset, err := s.replica.Append(ctx, eventlog.Record{Key: []byte(record.GetKeyId()), Value: value, Tenant: record.GetTenant()})
 	if err != nil {
 		return err
 	}
 	crashpoint.At("keys/after-append")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.keys[record.GetKeyId()].offset <= r.Offset { // what is read later finds it there; next stays the reader's
-		s.keys[record.GetKeyId()] = entry{offset: r.Offset, record: record}
+	if s.keys[record.GetKeyId()].offset <= offset { // what is read later finds it there
+		s.keys[record.GetKeyId()] = entry{offset: offset, record: record}
 	}
 	return nil
 }

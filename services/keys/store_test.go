@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,83 +17,15 @@ import (
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 	"springtide/services/keys"
+	"springtide/services/replica"
+	"springtide/services/replica/replicatest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// memoryLog is a small working log of one partition.
-type memoryLog struct {
-	mu      sync.Mutex
-	records []eventlog.Record
-	grown   chan struct{}
-	down    error
-}
+func newLog() *replicatest.Log { return replicatest.NewLog(eventlog.TopicKeys) }
 
-func newMemoryLog() *memoryLog { return &memoryLog{grown: make(chan struct{})} }
-
-func (l *memoryLog) Append(_ context.Context, topic string, partition int, r eventlog.Record) (int64, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.down != nil {
-		return 0, l.down
-	}
-	if topic != eventlog.TopicKeys || partition != 0 {
-		return 0, fmt.Errorf("no partition %s/%d", topic, partition)
-	}
-	r.Offset = int64(len(l.records))
-	l.records = append(l.records, r)
-	close(l.grown)
-	l.grown = make(chan struct{})
-	return r.Offset, nil
-}
-
-func (l *memoryLog) EndOffset(context.Context, string, int) (int64, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return int64(len(l.records)), l.down
-}
-
-func (l *memoryLog) Read(_ context.Context, _ string, _ int, from int64) keys.Reader {
-	return &memoryReader{log: l, next: from}
-}
-
-// fail makes every call fail until it is called with nil.
-func (l *memoryLog) fail(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.down = err
-	close(l.grown)
-	l.grown = make(chan struct{})
-}
-
-type memoryReader struct {
-	log  *memoryLog
-	next int64
-}
-
-func (r *memoryReader) Next(ctx context.Context) ([]eventlog.Record, error) {
-	for {
-		r.log.mu.Lock()
-		down, grown, records := r.log.down, r.log.grown, slices.Clone(r.log.records[r.next:])
-		r.log.mu.Unlock()
-		if down != nil {
-			return nil, down
-		}
-		if len(records) > 0 {
-			r.next += int64(len(records))
-			return records, nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-grown:
-		}
-	}
-}
-
-func (r *memoryReader) Close() error { return nil }
-
-func newStore(t *testing.T, log keys.Log, cfg keys.Config) *keys.Store {
+func newStore(t *testing.T, log replica.Log, cfg keys.Config) *keys.Store {
 	t.Helper()
 	cfg.Pepper = bytes.Repeat([]byte{7}, 32)
 	s, err := keys.New(cfg, log, nil)
@@ -125,7 +56,7 @@ func accountant() keys.Identity {
 func TestKeyWorksEverywhereUntilItIsRevoked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		log := newMemoryLog()
+		log := newLog()
 		here, there := newStore(t, log, keys.Config{}), newStore(t, log, keys.Config{})
 		start(t, there)
 		<-there.Ready()
@@ -161,14 +92,14 @@ func TestKeyWorksEverywhereUntilItIsRevoked(t *testing.T) {
 
 func TestSecretIsNowhereInTheLog(t *testing.T) {
 	t.Parallel()
-	log := newMemoryLog()
+	log := newLog()
 	s := newStore(t, log, keys.Config{})
 	key, token, err := s.Create(t.Context(), accountant())
 	if err != nil {
 		t.Fatal(err)
 	}
 	secret := token[len("st_")+len(key.ID)+1:]
-	for _, r := range log.records {
+	for _, r := range log.Records() {
 		if bytes.Contains(r.Value, []byte(secret)) || bytes.Contains(r.Value, []byte(token)) {
 			t.Error("the secret is in the log")
 		}
@@ -177,7 +108,7 @@ func TestSecretIsNowhereInTheLog(t *testing.T) {
 
 func TestAuthenticateRefuses(t *testing.T) {
 	t.Parallel()
-	log := newMemoryLog()
+	log := newLog()
 	s := newStore(t, log, keys.Config{})
 	key, token, err := s.Create(t.Context(), accountant())
 	if err != nil {
@@ -189,7 +120,7 @@ func TestAuthenticateRefuses(t *testing.T) {
 	if err := s.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	_, other, err := newStore(t, newMemoryLog(), keys.Config{}).Create(t.Context(), accountant())
+	_, other, err := newStore(t, newLog(), keys.Config{}).Create(t.Context(), accountant())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,13 +142,13 @@ func TestAuthenticateRefuses(t *testing.T) {
 
 func TestUnreadableRecordRevokesItsKey(t *testing.T) {
 	t.Parallel()
-	log := newMemoryLog()
+	log := newLog()
 	s := newStore(t, log, keys.Config{})
 	key, token, err := s.Create(t.Context(), accountant())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := log.Append(t.Context(), eventlog.TopicKeys, 0, eventlog.Record{Key: []byte(key.ID), Value: []byte{0xff, 0xff}}); err != nil {
+	if _, err := log.AppendAll(t.Context(), eventlog.TopicKeys, []eventlog.Record{{Key: []byte(key.ID), Value: []byte{0xff, 0xff}}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Load(t.Context()); err != nil {
@@ -230,13 +161,13 @@ func TestUnreadableRecordRevokesItsKey(t *testing.T) {
 
 func TestTombstoneForgetsAKey(t *testing.T) {
 	t.Parallel()
-	log := newMemoryLog()
+	log := newLog()
 	s := newStore(t, log, keys.Config{})
 	key, token, err := s.Create(t.Context(), accountant())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := log.Append(t.Context(), eventlog.TopicKeys, 0, eventlog.Record{Key: []byte(key.ID)}); err != nil {
+	if _, err := log.AppendAll(t.Context(), eventlog.TopicKeys, []eventlog.Record{{Key: []byte(key.ID)}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Load(t.Context()); err != nil {
@@ -253,7 +184,7 @@ func TestTombstoneForgetsAKey(t *testing.T) {
 func TestOutageKeepsTheLastCopyInForce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		log := newMemoryLog()
+		log := newLog()
 		s := newStore(t, log, keys.Config{})
 		start(t, s)
 		<-s.Ready()
@@ -261,7 +192,7 @@ func TestOutageKeepsTheLastCopyInForce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		log.fail(errors.New("broker gone"))
+		log.Fail(errors.New("broker gone"))
 		synctest.Wait()
 		if _, err := s.Authenticate(token); err != nil {
 			t.Errorf("during the outage: %v", err)
@@ -269,7 +200,7 @@ func TestOutageKeepsTheLastCopyInForce(t *testing.T) {
 		if _, _, err := s.Create(t.Context(), accountant()); err == nil {
 			t.Error("a key was made during the outage")
 		}
-		log.fail(nil)
+		log.Fail(nil)
 		other := newStore(t, log, keys.Config{})
 		if err := other.Load(t.Context()); err != nil {
 			t.Fatal(err)
@@ -287,7 +218,7 @@ func TestOutageKeepsTheLastCopyInForce(t *testing.T) {
 
 func TestCopyIsBoundedButRevocationsStillCount(t *testing.T) {
 	t.Parallel()
-	log := newMemoryLog()
+	log := newLog()
 	writer := newStore(t, log, keys.Config{})
 	var tokens, ids []string
 	for range 3 {
@@ -313,7 +244,7 @@ func TestCopyIsBoundedButRevocationsStillCount(t *testing.T) {
 
 func TestCreateRefusesBadIdentities(t *testing.T) {
 	t.Parallel()
-	s := newStore(t, newMemoryLog(), keys.Config{})
+	s := newStore(t, newLog(), keys.Config{})
 	for name, id := range map[string]keys.Identity{
 		"no tenant":     {Roles: keys.Roles()},
 		"odd tenant":    {Tenant: "a b", Roles: keys.Roles()},
@@ -332,7 +263,7 @@ func TestCreateRefusesBadIdentities(t *testing.T) {
 
 func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
-	if _, err := keys.New(keys.Config{Pepper: []byte("short")}, newMemoryLog(), nil); err == nil {
+	if _, err := keys.New(keys.Config{Pepper: []byte("short")}, newLog(), nil); err == nil {
 		t.Error("a short pepper was taken")
 	}
 	if _, err := keys.New(keys.Config{Pepper: make([]byte, 32)}, nil, nil); err == nil {
@@ -341,7 +272,7 @@ func TestConfigIsChecked(t *testing.T) {
 }
 
 func BenchmarkAuthenticate(b *testing.B) {
-	s, err := keys.New(keys.Config{Pepper: make([]byte, 32)}, newMemoryLog(), nil)
+	s, err := keys.New(keys.Config{Pepper: make([]byte, 32)}, newLog(), nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -362,7 +293,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 
 func ExampleStore() {
 	ctx := context.Background()
-	store, err := keys.New(keys.Config{Pepper: bytes.Repeat([]byte{1}, 32)}, newMemoryLog(), nil)
+	store, err := keys.New(keys.Config{Pepper: bytes.Repeat([]byte{1}, 32)}, newLog(), nil)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -389,17 +320,17 @@ func ExampleStore() {
 // A record on the topic holds no more than it needs.
 func TestRecordOnTheTopic(t *testing.T) {
 	t.Parallel()
-	log := newMemoryLog()
+	log := newLog()
 	s := newStore(t, log, keys.Config{})
 	key, _, err := s.Create(t.Context(), accountant())
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := &springtidev1.KeyRecord{}
-	if err := proto.Unmarshal(log.records[0].Value, got); err != nil {
+	if err := proto.Unmarshal(log.Records()[0].Value, got); err != nil {
 		t.Fatal(err)
 	}
-	if got.GetKeyId() != key.ID || string(log.records[0].Key) != key.ID || len(got.GetHash()) != 32 || log.records[0].Tenant != "firm" {
+	if got.GetKeyId() != key.ID || string(log.Records()[0].Key) != key.ID || len(got.GetHash()) != 32 || log.Records()[0].Tenant != "firm" {
 		t.Errorf("record %v", got)
 	}
 }

@@ -3,7 +3,6 @@ package webhooks
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -18,35 +17,8 @@ import (
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
+	"springtide/services/replica"
 )
-
-// partition of springtide.webhooks: it has only one, so that its order is total.
-const partition = 0
-
-// A Log is what the store needs of the event log; FromLog makes one.
-type Log interface {
-	// Append returns the record's offset once it is durable.
-	Append(ctx context.Context, topic string, partition int, r eventlog.Record) (int64, error)
-	// EndOffset is the offset the next record will get.
-	EndOffset(ctx context.Context, topic string, partition int) (int64, error)
-	// Read starts reading at an offset.
-	Read(ctx context.Context, topic string, partition int, from int64) Reader
-}
-
-// A Reader gives the records of a partition in order.
-type Reader interface {
-	Next(ctx context.Context) ([]eventlog.Record, error)
-	Close() error
-}
-
-// FromLog makes the event log the store's.
-func FromLog(l *eventlog.Log) Log { return kafkaLog{l} }
-
-type kafkaLog struct{ *eventlog.Log }
-
-func (l kafkaLog) Read(_ context.Context, topic string, partition int, from int64) Reader {
-	return l.Log.Read(topic, partition, from)
-}
 
 // Config of a store.
 type Config struct {
@@ -58,21 +30,14 @@ type Config struct {
 	MostKept int
 }
 
-// retryEvery is the pause after the log could not be read.
-const retryEvery = 500 * time.Millisecond
-
 // A Store is a whole copy of springtide.webhooks. It is safe for concurrent use.
 type Store struct {
-	cfg    Config
-	vault  vault
-	log    Log
-	logger *slog.Logger
-	ready  chan struct{}
+	cfg     Config
+	vault   vault
+	replica *replica.Replica
+	logger  *slog.Logger
 
 	mu       sync.Mutex
-	next     int64
-	loaded   bool
-	grown    chan struct{} // closed when something was applied
 	webhooks map[string]*Webhook
 	tenants  map[string][]string // ids, oldest first
 	progress map[progressKey]Progress
@@ -86,13 +51,10 @@ type progressKey struct {
 }
 
 // New makes an empty store; Run fills it. A nil logger is silent.
-func New(cfg Config, log Log, logger *slog.Logger) (*Store, error) {
+func New(cfg Config, log replica.Log, logger *slog.Logger) (*Store, error) {
 	v, err := newVault(cfg.Pepper)
 	if err != nil {
 		return nil, err
-	}
-	if log == nil {
-		return nil, errors.New("webhooks: no log")
 	}
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
@@ -100,74 +62,29 @@ func New(cfg Config, log Log, logger *slog.Logger) (*Store, error) {
 	if cfg.MostKept == 0 {
 		cfg.MostKept = 100_000
 	}
-	return &Store{
-		cfg: cfg, vault: v, log: log, logger: logger, ready: make(chan struct{}), grown: make(chan struct{}),
+	s := &Store{
+		cfg: cfg, vault: v, logger: logger,
 		webhooks: make(map[string]*Webhook), tenants: make(map[string][]string), progress: make(map[progressKey]Progress),
 		given: make(map[string]map[int]time.Time),
-	}, nil
+	}
+	s.replica, err = replica.New(replica.Config{Topic: eventlog.TopicWebhooks, Apply: s.apply}, log, logger)
+	if err != nil {
+		return nil, fmt.Errorf("webhooks: %w", err)
+	}
+	return s, nil
 }
 
 // Ready is closed once the whole topic was read for the first time.
-func (s *Store) Ready() <-chan struct{} { return s.ready }
+func (s *Store) Ready() <-chan struct{} { return s.replica.Ready() }
 
 // Run reads the whole topic and keeps the copy in step until the context ends. While the
 // log cannot be read the last copy stays in force.
-func (s *Store) Run(ctx context.Context) error {
-	for {
-		err := s.follow(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		s.logger.WarnContext(ctx, "webhooks cannot be read; the last copy stays in force", "error", err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(retryEvery):
-		}
-	}
-}
+func (s *Store) Run(ctx context.Context) error { return s.replica.Run(ctx) }
 
-func (s *Store) follow(ctx context.Context) (err error) {
-	end, err := s.log.EndOffset(ctx, eventlog.TopicWebhooks, partition)
-	if err != nil {
-		return fmt.Errorf("webhooks: end of %s: %w", eventlog.TopicWebhooks, err)
-	}
-	s.mu.Lock()
-	from := s.next
-	s.reached(end)
-	s.mu.Unlock()
-	if from == 0 {
-		from = eventlog.FirstOffset
-	}
-	r := s.log.Read(ctx, eventlog.TopicWebhooks, partition, from)
-	defer func() { err = errors.Join(err, r.Close()) }()
-	for {
-		records, err := r.Next(ctx)
-		if err != nil {
-			return fmt.Errorf("webhooks: read: %w", err)
-		}
-		s.mu.Lock()
-		for _, rec := range records {
-			s.apply(ctx, rec)
-			s.next = max(s.next, rec.Offset+1)
-		}
-		s.reached(end)
-		close(s.grown)
-		s.grown = make(chan struct{})
-		s.mu.Unlock()
-	}
-}
-
-// reached notes that the copy is whole, once it is. The lock is held.
-func (s *Store) reached(end int64) {
-	if !s.loaded && s.next >= end {
-		s.loaded = true
-		close(s.ready)
-	}
-}
-
-// apply takes one record in. The lock is held.
+// apply takes one record in.
 func (s *Store) apply(ctx context.Context, r eventlog.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	id, rest, isProgress := strings.Cut(string(r.Key), "/")
 	if isProgress {
 		s.applyProgress(id, rest, r)
@@ -273,13 +190,7 @@ func (s *Store) Disabled(w *Webhook) bool {
 }
 
 // Fresh waits until the copy has all that the topic has now.
-func (s *Store) Fresh(ctx context.Context) error {
-	end, err := s.log.EndOffset(ctx, eventlog.TopicWebhooks, partition)
-	if err != nil {
-		return fmt.Errorf("webhooks: end of %s: %w", eventlog.TopicWebhooks, err)
-	}
-	return s.await(ctx, end)
-}
+func (s *Store) Fresh(ctx context.Context) error { return s.replica.CatchUp(ctx) }
 
 // Behind gives what is behind in a partition of the ledger, given up or not.
 func (s *Store) Behind(partition int) (out []Progress) {
@@ -367,30 +278,14 @@ func (s *Store) put(ctx context.Context, key string, rec proto.Message) error {
 
 // append makes a record durable and waits until this copy has it.
 func (s *Store) append(ctx context.Context, key string, value []byte) error {
-	offset, err := s.log.Append(ctx, eventlog.TopicWebhooks, partition, eventlog.Record{
-		Topic: eventlog.TopicWebhooks, Partition: partition, Key: []byte(key), Value: value,
-	})
+	offset, err := s.replica.Append(ctx, eventlog.Record{Key: []byte(key), Value: value})
 	if err != nil {
+		return err
+	}
+	if err := s.replica.Through(ctx, offset); err != nil {
 		return &filing.Error{Reason: filing.ReasonLogUnavailable, RetryAfter: time.Second, Err: err}
 	}
-	return s.await(ctx, offset+1)
-}
-
-// await waits until this copy has all before an offset.
-func (s *Store) await(ctx context.Context, end int64) error {
-	for {
-		s.mu.Lock()
-		there, grown := s.next >= end, s.grown
-		s.mu.Unlock()
-		if there {
-			return nil
-		}
-		select {
-		case <-grown:
-		case <-ctx.Done():
-			return &filing.Error{Reason: filing.ReasonLogUnavailable, RetryAfter: time.Second, Err: ctx.Err()}
-		}
-	}
+	return nil
 }
 
 // Post posts a message to a webhook once, signed with its secret. The error's WordOf may be shown.

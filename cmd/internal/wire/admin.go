@@ -7,6 +7,7 @@ import (
 	"springtide/cmd/internal/cli"
 	"springtide/services/eventlog"
 	"springtide/services/keys"
+	"springtide/services/replica"
 )
 
 // Deps gives the command line what it starts.
@@ -30,7 +31,7 @@ func Keys(ctx context.Context, o cli.KeysOptions, use func(cli.KeyAdmin) error) 
 	if err != nil {
 		return err
 	}
-	store, err := keys.New(keys.Config{Pepper: pepper}, keys.FromLog(events), o.Logger)
+	store, err := keys.New(keys.Config{Pepper: pepper}, replica.FromLog(events), o.Logger)
 	if err == nil {
 		err = store.Load(ctx)
 	}

@@ -18,6 +18,7 @@ import (
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 	"springtide/services/forms"
+	"springtide/services/replica"
 	"springtide/services/status"
 	"springtide/services/telemetry"
 	"springtide/services/telemetry/trace"
@@ -164,7 +165,7 @@ func (c *core) openActs(ctx context.Context, s *stack) error {
 	if c.acts != nil {
 		return nil
 	}
-	store, err := acts.New(acts.Config{}, acts.FromLog(c.events), c.log)
+	store, err := acts.New(acts.Config{}, replica.FromLog(c.events), c.log)
 	if err != nil {
 		return err
 	}

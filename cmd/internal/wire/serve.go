@@ -22,6 +22,7 @@ import (
 	"springtide/services/keys"
 	"springtide/services/oidc"
 	"springtide/services/operations"
+	"springtide/services/replica"
 	"springtide/services/telemetry"
 )
 
@@ -126,7 +127,7 @@ func (c *core) openKeys(ctx context.Context, s *stack, o cli.Common) (*keys.Stor
 	if err != nil {
 		return nil, err
 	}
-	store, err := keys.New(keys.Config{Pepper: pepper}, keys.FromLog(c.events), c.log)
+	store, err := keys.New(keys.Config{Pepper: pepper}, replica.FromLog(c.events), c.log)
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +203,7 @@ func (c *core) serve(ctx context.Context, s *stack, store *keys.Store, o doorOpt
 	if err != nil {
 		return faces{}, err
 	}
-	office, err := drafts.New(drafts.Config{}, drafts.FromLog(c.events), c.log)
+	office, err := drafts.New(drafts.Config{}, replica.FromLog(c.events), c.log)
 	if err != nil {
 		return faces{}, err
 	}

@@ -9,6 +9,7 @@ import (
 	"springtide/consumers/notify"
 	"springtide/consumers/worker"
 	"springtide/services/eventlog"
+	"springtide/services/replica"
 	"springtide/services/webhooks"
 )
 
@@ -24,7 +25,7 @@ func (c *core) openWebhooks(ctx context.Context, s *stack, o cli.Common) error {
 	if err != nil {
 		return err
 	}
-	store, err := webhooks.New(webhooks.Config{Pepper: pepper, AllowPrivate: o.PrivateWebhooks}, webhooks.FromLog(c.events), c.log)
+	store, err := webhooks.New(webhooks.Config{Pepper: pepper, AllowPrivate: o.PrivateWebhooks}, replica.FromLog(c.events), c.log)
 	if err != nil {
 		return err
 	}
