@@ -255,29 +255,28 @@ func (f *fleet) start(ctx context.Context) error {
 	if err := run("kafka", "redis"); err != nil {
 		return err
 	}
-	if err := f.makeKey(waiting); err != nil {
-		return err
-	}
 	for name := range f.simulators {
 		if err := run(name); err != nil {
 			return err
 		}
 	}
-	if err := run(members()...); err != nil {
+	workers := slices.Concat(validators(), submitters(), projectors())
+	if err := run(workers...); err != nil {
 		return err
 	}
-	for _, m := range members() {
-		if p := f.processes[m]; p.Group != "" {
-			if err := p.Await(waiting, func(_ bool, joined []int) bool { return len(joined) > 0 }); err != nil {
-				return fmt.Errorf("%s got no partition: %w", m, err)
-			}
+	for _, m := range workers {
+		if err := f.processes[m].Await(waiting, func(_ bool, joined []int) bool { return len(joined) > 0 }); err != nil {
+			return fmt.Errorf("%s got no partition: %w", m, err)
 		}
 	}
-	return nil
+	if err := f.makeKey(waiting); err != nil { // the workers made the topics, and the doors know it when they open
+		return err
+	}
+	return run(doors()...)
 }
 
-// makeKey makes the clients' key, and with it the topics. A broker that was just
-// formatted may not lead its first partitions yet; a key too many does no harm.
+// makeKey makes the clients' key. A broker that was just formatted may not lead all
+// its partitions yet; a key too many does no harm.
 func (f *fleet) makeKey(ctx context.Context) error {
 	return rig.Until(ctx, func() error { return f.tryKey(ctx) })
 }

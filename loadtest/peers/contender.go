@@ -41,14 +41,6 @@ func upSpringtide(ctx context.Context, s *stage) (address, key string, err error
 		return "", "", err
 	}
 	site := filepath.Join(s.dir, "site")
-	if err := s.within(ctx, "kafka", func(ctx context.Context) error { // one that was just formatted may not lead its partitions yet
-		return rig.Until(ctx, func() error {
-			key, err = s.springtide(ctx, "keys", "create", "--kafka", kafka, "--data", site, "--tenant", tenant, "--role", "accountant")
-			return err
-		})
-	}); err != nil {
-		return "", "", err
-	}
 	common := []string{"--kafka", kafka, "--redis", redis, "--data", site, "--admin", "", "--log-format", "json"}
 	for _, role := range []string{"project", "submit", "validate"} {
 		args := append([]string{"work", role}, common...)
@@ -62,6 +54,14 @@ func upSpringtide(ctx context.Context, s *stage) (address, key string, err error
 		if err := s.start(ctx, partProcesses, p); err != nil {
 			return "", "", err
 		}
+	}
+	if err := s.within(ctx, "kafka", func(ctx context.Context) error { // one that was just formatted may not lead all its partitions yet
+		return rig.Until(ctx, func() error {
+			key, err = s.springtide(ctx, "keys", "create", "--kafka", kafka, "--data", site, "--tenant", tenant, "--role", "accountant")
+			return err
+		})
+	}); err != nil {
+		return "", "", err
 	}
 	return grpc, key, s.start(ctx, partProcesses, &rig.Process{
 		Name: "serve", Path: s.binary, Ready: rig.PortOpen(grpc),

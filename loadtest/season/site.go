@@ -251,17 +251,11 @@ func (s *site) startReal(running, waiting context.Context, tenants []string) err
 	if err := s.startSim(running, waiting); err != nil {
 		return err
 	}
-	pepper := filepath.Join(s.dir, "pepper")
-	if err := rig.Until(waiting, func() error { // a broker that was just formatted may not lead its first partitions yet
-		s.keys, err = s.cfg.MakeKeys(waiting, kafka, pepper, tenants)
-		return err
-	}); err != nil {
-		return err
-	}
-	return s.startRoles(running, waiting, kafka, pepper)
+	return s.startRoles(running, waiting, kafka, tenants)
 }
 
-func (s *site) startRoles(running, waiting context.Context, kafka, pepper string) error {
+// startRoles starts the workers, which make the topics; then come the keys, and the door that knows them.
+func (s *site) startRoles(running, waiting context.Context, kafka string, tenants []string) error {
 	common := func(name, admin string) []string {
 		return []string{"--kafka", kafka, "--redis", s.redis, "--data", filepath.Join(s.dir, name), "--admin", admin, "--log-format", "json"}
 	}
@@ -289,6 +283,13 @@ func (s *site) startRoles(running, waiting context.Context, kafka, pepper string
 		if err := m.Await(waiting, func(_ bool, joined []int) bool { return len(joined) > 0 }); err != nil {
 			return fmt.Errorf("%s got no partition: %w", m.Name, err)
 		}
+	}
+	pepper := filepath.Join(s.dir, "pepper")
+	if err := rig.Until(waiting, func() (err error) { // a broker that was just formatted may not lead all its partitions yet
+		s.keys, err = s.cfg.MakeKeys(waiting, kafka, pepper, tenants)
+		return err
+	}); err != nil {
+		return err
 	}
 	ports, err := rig.FreePorts(1)
 	if err != nil {

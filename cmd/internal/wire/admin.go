@@ -3,6 +3,8 @@ package wire
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 
 	"springtide/cmd/internal/cli"
 	"springtide/services/eventlog"
@@ -23,22 +25,31 @@ func Keys(ctx context.Context, o cli.KeysOptions, use func(cli.KeyAdmin) error) 
 	if len(o.Kafka) == 0 {
 		return errors.New("give --kafka HOST:PORT: keys are kept there")
 	}
+	events, err := openLog(ctx, o.Common, eventlog.Config{Inspect: true}) // makes no topics: how many partitions and copies is for the roles to say
+	if err != nil {
+		return err
+	}
+	return errors.Join(withKeys(ctx, events, o, use), events.Close())
+}
+
+func withKeys(ctx context.Context, events *eventlog.Log, o cli.KeysOptions, use func(cli.KeyAdmin) error) error {
+	for _, f := range events.Check(ctx) {
+		if f.Level == eventlog.Fail && (strings.HasSuffix(f.Subject, eventlog.TopicKeys) || f.Subject == "kafka") {
+			return fmt.Errorf("no API keys can be kept at %s: %s %s; %s", strings.Join(o.Kafka, ","), f.Subject, f.What, f.Fix)
+		}
+	}
 	pepper, err := pepperOf(o.Common)
 	if err != nil {
 		return err
 	}
-	events, err := openLog(ctx, o.Common, eventlog.Config{})
+	store, err := keys.New(keys.Config{Pepper: pepper}, replica.FromLog(events), o.Logger)
 	if err != nil {
 		return err
 	}
-	store, err := keys.New(keys.Config{Pepper: pepper}, replica.FromLog(events), o.Logger)
-	if err == nil {
-		err = store.Load(ctx)
+	if err := store.Load(ctx); err != nil {
+		return err
 	}
-	if err == nil {
-		err = use(loadedKeys{store})
-	}
-	return errors.Join(err, events.Close())
+	return use(loadedKeys{store})
 }
 
 // loadedKeys is a whole copy of the keys.

@@ -3,12 +3,17 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
 	"springtide/cmd/internal/cli"
+	"springtide/services/eventlog"
+	broker "springtide/services/eventlog/embedded"
 	"springtide/services/filing"
+	"springtide/services/keys"
 )
 
 // command runs a command against a site, as the holder of a key.
@@ -18,6 +23,46 @@ func (s *testSite) command(key string, args ...string) (out, errs string, code i
 	env := map[string]string{"SPRINGTIDE_KEY": key, "SPRINGTIDE_GRPC": s.grpc, "SPRINGTIDE_LANG": "en"}
 	code = cli.Run(s.t.Context(), args, func(name string) string { return env[name] }, cli.Streams{In: strings.NewReader(""), Out: &o, Err: &e}, Deps())
 	return o.String(), e.String(), code
+}
+
+// Who makes keys has not been told how many partitions and copies the installation is to have.
+func TestKeysMakeNoTopics(t *testing.T) {
+	t.Parallel()
+	log := slog.New(slog.DiscardHandler)
+	kafka, err := broker.Start(broker.Config{Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = kafka.Close() })
+	o := cli.KeysOptions{Common: cli.Common{Kafka: []string{kafka.Addr()}, Data: t.TempDir(), Installation: "one", Logger: log}}
+	create := func() error {
+		return Keys(t.Context(), o, func(admin cli.KeyAdmin) error {
+			_, _, err := admin.Create(t.Context(), keys.Identity{Tenant: "acme", Roles: []string{keys.RoleOperator}})
+			return err
+		})
+	}
+	for range 2 { // the second sees what the first left
+		if err := create(); err == nil || !strings.Contains(err.Error(), "one."+eventlog.TopicKeys+" is not there") || !strings.Contains(err.Error(), "--partitions") {
+			t.Errorf("on an empty cluster: %v", err)
+		}
+	}
+	if files, err := os.ReadDir(o.Data); err != nil || len(files) > 0 {
+		t.Errorf("it left %v, %v", files, err)
+	}
+	// A role that comes later is free to choose.
+	events, err := openLog(t.Context(), o.Common, eventlog.Config{Partitions: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := create(); err != nil {
+		t.Errorf("once the topics are there: %v", err)
+	}
+	if spans, err := events.Offsets(t.Context(), eventlog.TopicKeys); err != nil || len(spans) != 1 || spans[0].End-spans[0].Start != 1 {
+		t.Errorf("%v, %v", spans, err)
+	}
+	if err := events.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestKeysAreMadeListedAndRevokedThroughTheDoor(t *testing.T) {
