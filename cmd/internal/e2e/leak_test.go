@@ -60,7 +60,7 @@ func TestNothingOfATaxpayerIsToldToMachines(t *testing.T) {
 		told := map[string]string{}
 		for role, p := range roles {
 			text := scrape(t, "http://"+p.await(`admin port is ready.* listen=(\S+)`)[1]+"/metrics")
-			judgeSeries(t, role, text, tenant, ids)
+			t.Logf("%s: %d series", role, judgeSeries(t, role, text, tenant, ids))
 			told["metrics of "+role] = text
 		}
 		endAll(t, slices.Collect(maps.Values(roles)))
@@ -195,16 +195,22 @@ func leaks(text string, secrets []string) (found []string) {
 	return found
 }
 
-func scrape(t *testing.T, address string) string {
-	t.Helper()
-	resp, err := (&http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}).Get(address)
+// scrape gets a page; accept names the form of it that is wanted, if it has several.
+func scrape(tb testing.TB, address string, accept ...string) string {
+	tb.Helper()
+	req, err := http.NewRequestWithContext(tb.Context(), http.MethodGet, address, http.NoBody)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
+	}
+	req.Header["Accept"] = accept
+	resp, err := (&http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		tb.Fatal(err)
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return string(text)
 }
@@ -219,33 +225,33 @@ func allowedLabels() []string {
 	}
 }
 
-// judgeSeries looks at every label of every metric of a process.
-func judgeSeries(t *testing.T, role, text, tenant string, ids []filing.ID) {
-	t.Helper()
+// judgeSeries looks at every label of every metric of a process, and counts its series.
+func judgeSeries(tb testing.TB, role, text, tenant string, ids []filing.ID) (series int) {
+	tb.Helper()
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := parser.TextToMetricFamilies(bytes.NewReader([]byte(text)))
 	if err != nil {
-		t.Fatalf("metrics of %s: %v", role, err)
+		tb.Fatalf("metrics of %s: %v", role, err)
 	}
-	series, of := 0, map[string]int{}
+	of := map[string]int{}
 	for name, family := range families {
 		for _, m := range family.GetMetric() {
 			series += seriesOf(m)
 			of[name] += seriesOf(m)
 			for _, label := range m.GetLabel() {
 				if !slices.Contains(allowedLabels(), label.GetName()) {
-					t.Errorf("%s of %s has a label %s, which is none of those allowed", name, role, label.GetName())
+					tb.Errorf("%s of %s has a label %s, which is none of those allowed", name, role, label.GetName())
 				}
 				if v := label.GetValue(); strings.Contains(v, tenant) || slices.Contains(ids, filing.ID(v)) {
-					t.Errorf("%s of %s: %s=%q names a tenant or a filing", name, role, label.GetName(), v)
+					tb.Errorf("%s of %s: %s=%q names a tenant or a filing", name, role, label.GetName(), v)
 				}
 			}
 		}
 	}
-	t.Logf("%s: %d series", role, series)
 	if series > mostSeries {
-		t.Errorf("%s has %d series, want at most %d: %v", role, series, mostSeries, of)
+		tb.Errorf("%s has %d series, want at most %d: %v", role, series, mostSeries, of)
 	}
+	return series
 }
 
 // seriesOf is how many series a metric is kept as.

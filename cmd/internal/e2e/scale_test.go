@@ -205,20 +205,20 @@ func chineseOnly(firm *sample.Firm, n int) []*springtidev1.Return {
 }
 
 // faults switches the faults of the simulated authority.
-func faults(t *testing.T, url, script string) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url+"/faults", strings.NewReader(script))
+func faults(tb testing.TB, url, script string) {
+	tb.Helper()
+	req, err := http.NewRequestWithContext(tb.Context(), http.MethodPut, url+"/faults", strings.NewReader(script))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
-		t.Fatalf("faults: %s", resp.Status)
+		tb.Fatalf("faults: %s", resp.Status)
 	}
 }
 
