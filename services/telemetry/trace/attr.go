@@ -56,6 +56,8 @@ func (k Key) name() attribute.Key {
 }
 
 const (
+	// other stands for what is no word.
+	other       = "other"
 	longestWord = 64
 	// longestDigits is the longest run of digits in a word. A tax number has a longer one.
 	longestDigits = 5
@@ -66,7 +68,7 @@ func word(s string) string {
 	if len(s) > longestWord || strings.ContainsFunc(s, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("_./:-", r)
 	}) {
-		return "other"
+		return other
 	}
 	digits := 0
 	for _, r := range s {
@@ -74,7 +76,7 @@ func word(s string) string {
 			digits = 0
 		}
 		if digits > longestDigits {
-			return "other"
+			return other
 		}
 	}
 	return s
@@ -86,7 +88,7 @@ const idLen = 32
 // id gives s if it has the shape of a filing id, and "other" otherwise.
 func id(s string) string {
 	if len(s) != idLen || strings.ContainsFunc(s, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }) {
-		return "other"
+		return other
 	}
 	return s
 }

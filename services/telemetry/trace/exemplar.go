@@ -19,6 +19,9 @@ func Observe(ctx context.Context, into prometheus.Observer, v float64) {
 // that is kept is the exemplar.
 func ObserveAny(into prometheus.Observer, v float64, traceparents iter.Seq[string]) {
 	for t := range traceparents {
+		if !flagged(t) {
+			continue
+		}
 		if sc := parse(t); sc.IsSampled() {
 			observe(into, v, sc.TraceID().String())
 			return

@@ -3,6 +3,7 @@ package trace
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	otel "go.opentelemetry.io/otel/trace"
@@ -22,7 +23,8 @@ const (
 // fails, what is held of it goes out, and everything in this trace that begins
 // later, here or in the process that reads the record, counts as sampled.
 type keeper struct {
-	out func(sdk.ReadOnlySpan)
+	out  func(sdk.ReadOnlySpan)
+	some atomic.Bool // something was kept: until then nobody needs the lock to know
 
 	mu   sync.Mutex
 	held []held // a ring
@@ -35,7 +37,7 @@ type keeper struct {
 // held is a root, and what OpenTelemetry made of it if it was one of its own.
 type held struct {
 	id   otel.TraceID
-	root *Span
+	root *root
 	span sdk.ReadOnlySpan
 }
 
@@ -64,6 +66,7 @@ func (k *keeper) take(id otel.TraceID) (all []held) {
 	if _, ok := k.kept[id]; ok {
 		return nil
 	}
+	k.some.Store(true)
 	delete(k.kept, k.last[k.at])
 	k.kept[id], k.last[k.at] = struct{}{}, id
 	k.at = (k.at + 1) % len(k.last)
@@ -78,7 +81,7 @@ func (k *keeper) take(id otel.TraceID) (all []held) {
 
 // hold remembers a root that ends, and reports whether it may: it may not if its trace
 // is kept meanwhile.
-func (k *keeper) hold(root *Span) bool {
+func (k *keeper) hold(root *root) bool {
 	root.mu.Lock()
 	sc, light := root.context(), root.span == nil || len(root.steps) > 0
 	root.mu.Unlock()
@@ -99,8 +102,14 @@ func (k *keeper) put(h held) bool {
 	return true
 }
 
+// any reports whether a trace was ever kept.
+func (k *keeper) any() bool { return k.some.Load() }
+
 // has reports whether a trace is kept.
 func (k *keeper) has(id otel.TraceID) bool {
+	if !k.any() {
+		return false
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	_, ok := k.kept[id]

@@ -14,6 +14,7 @@ package trace
 import (
 	"context"
 	"encoding/hex"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,32 +29,42 @@ import (
 // that is not is light: it costs two small allocations, and becomes one of
 // OpenTelemetry's, with the times it had, when something in its trace fails.
 type Span struct {
-	tracer *Tracer
-	// root is the step with which this process came into the trace, or this one.
-	root *Span
-	// parent is nil for a root. That has a place: its own, if it is the first of its
-	// trace, or that of the step in another process it comes from.
+	// root is the step with which this process came into the trace, or this one's own.
+	root *root
+	// parent is nil for a root.
 	parent *Span
-	at     otel.SpanContext
-	first  bool
 
 	// Guarded by root.mu, like everything below.
-	span   otel.Span // nil while it is light
-	name   string
-	kind   otel.SpanKind
-	link   otel.SpanContext
-	began  time.Time
-	ended  time.Time
-	attrs  [mostAttrs]attr
-	filled int
+	span  otel.Span // nil while it is light
+	name  string
+	kind  otel.SpanKind
+	began time.Time
+	took  time.Duration // until it ended, at least 1; 0: it has not
+	link  *otel.SpanContext
+
+	attrs  [usualAttrs]attr
+	more   []attr
+	filled uint8
+}
+
+// A root is what the steps of one trace in one process have in common.
+type root struct {
+	Span
+	tracer *Tracer
+	// at is its place: its own, if it is the first of its trace, or that of the step in
+	// another process it comes from.
+	at    otel.SpanContext
+	first bool
 
 	mu    sync.Mutex
-	steps []*Span // of a root: the light ones below it, oldest first
+	steps []*Span // the light ones below it, oldest first
 }
 
 const (
-	// mostAttrs is how many attributes a step has at most; more are left out.
-	mostAttrs = 8
+	// mostAttrs is how many attributes a step has at most; more are left out. Few have
+	// more than usualAttrs.
+	mostAttrs  = 8
+	usualAttrs = 3
 	// lightSteps is how many light steps below a root are remembered.
 	lightSteps = 32
 )
@@ -62,14 +73,19 @@ const (
 type attr struct {
 	key    Key
 	number int64
-	word   string
+	text   string // not looked at yet: most steps are never told
 }
 
+// keyValue is how it is told. A text that may be from outside is replaced.
 func (a attr) keyValue() attribute.KeyValue {
-	if a.word != "" {
-		return attribute.KeyValue{Key: a.key.name(), Value: attribute.StringValue(a.word)}
+	switch {
+	case a.text == "":
+		return attribute.KeyValue{Key: a.key.name(), Value: attribute.Int64Value(a.number)}
+	case a.key == Filing:
+		return attribute.KeyValue{Key: a.key.name(), Value: attribute.StringValue(id(a.text))}
+	default:
+		return attribute.KeyValue{Key: a.key.name(), Value: attribute.StringValue(word(a.text))}
 	}
-	return attribute.KeyValue{Key: a.key.name(), Value: attribute.Int64Value(a.number)}
 }
 
 type spanKey struct{}
@@ -96,17 +112,18 @@ func step(ctx context.Context, name string, kind otel.SpanKind) (context.Context
 	}
 	root := parent.root
 	root.mu.Lock()
-	above := parent.span
-	root.mu.Unlock()
-	if above != nil && (above.SpanContext().IsSampled() || parent.tracer.keep.has(above.SpanContext().TraceID())) {
-		return parent.tracer.start(otel.ContextWithSpan(ctx, above), name, parent, otel.WithSpanKind(kind))
+	if above := parent.span; above != nil {
+		root.mu.Unlock()
+		if above.SpanContext().IsSampled() || root.tracer.keep.has(above.SpanContext().TraceID()) {
+			return root.tracer.start(otel.ContextWithSpan(ctx, above), name, parent, otel.WithSpanKind(kind))
+		}
+		root.mu.Lock()
 	}
-	s := &Span{tracer: parent.tracer, root: root, parent: parent, name: name, kind: kind, began: time.Now()}
-	root.mu.Lock()
+	defer root.mu.Unlock()
+	s := &Span{root: root, parent: parent, name: name, kind: kind, began: time.Now()}
 	if len(root.steps) < lightSteps {
 		root.steps = append(root.steps, s)
 	}
-	root.mu.Unlock()
 	return context.WithValue(ctx, spanKey{}, s), s
 }
 
@@ -118,7 +135,7 @@ func (s *Span) context() otel.SpanContext {
 		case s.span != nil:
 			return s.span.SpanContext()
 		case s.parent == nil:
-			return s.at
+			return s.root.at
 		}
 	}
 }
@@ -128,15 +145,15 @@ func (s *Span) real() {
 	if s.span != nil {
 		return
 	}
-	ctx := s.tracer.base()
+	ctx := s.root.tracer.base()
 	if s.parent != nil {
 		s.parent.real()
 		ctx = otel.ContextWithSpan(ctx, s.parent.span)
 	} else {
-		ctx = begin(ctx, s.at, s.first)
+		ctx = begin(ctx, s.root.at, s.root.first)
 	}
-	_, s.span = s.tracer.otel.Start(ctx, s.name, options(s.kind, s.began, s.link)...)
-	if !s.ended.IsZero() {
+	_, s.span = s.root.tracer.otel.Start(ctx, s.name, options(s.kind, s.began, s.link)...)
+	if s.took > 0 {
 		s.finish()
 	}
 }
@@ -144,23 +161,26 @@ func (s *Span) real() {
 // finish ends a step that is one of OpenTelemetry's. Its attributes are told at once,
 // which is cheaper than one by one. Called with root.mu held.
 func (s *Span) finish() {
-	all := make([]attribute.KeyValue, s.filled)
-	for i, a := range s.attrs[:s.filled] {
-		all[i] = a.keyValue()
+	all := make([]attribute.KeyValue, 0, int(s.filled)+len(s.more))
+	for _, a := range s.attrs[:s.filled] {
+		all = append(all, a.keyValue())
+	}
+	for _, a := range s.more {
+		all = append(all, a.keyValue())
 	}
 	s.span.SetAttributes(all...)
-	s.span.End(otel.WithTimestamp(s.ended))
+	s.span.End(otel.WithTimestamp(s.began.Add(s.took)))
 }
 
 // allReal does that with a root and what is below it.
-func (s *Span) allReal() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.real()
-	for _, below := range s.steps {
+func (r *root) allReal() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.real()
+	for _, below := range r.steps {
 		below.real()
 	}
-	s.steps = nil
+	r.steps = nil
 }
 
 // Fail says that the step of ctx failed, as [Span.Fail] does.
@@ -180,7 +200,7 @@ func Link(ctx context.Context, traceparent string) {
 	}
 	s.root.mu.Lock()
 	defer s.root.mu.Unlock()
-	if s.link = sc; s.span != nil {
+	if s.link = &sc; s.span != nil {
 		s.span.AddLink(otel.Link{SpanContext: sc})
 	}
 }
@@ -190,12 +210,12 @@ func (s *Span) End() {
 	if s == nil {
 		return
 	}
-	if s == s.root && !s.tracer.keep.hold(s) {
-		s.allReal()
+	if s.parent == nil && !s.root.tracer.keep.hold(s.root) {
+		s.root.allReal()
 	}
 	s.root.mu.Lock()
 	defer s.root.mu.Unlock()
-	if s.ended = time.Now(); s.span != nil {
+	if s.took = max(1, time.Since(s.began)); s.span != nil {
 		s.finish()
 	}
 }
@@ -208,7 +228,7 @@ func (s *Span) Fail(cause string) {
 		return
 	}
 	if sc := s.where(); !sc.IsSampled() {
-		s.tracer.keep.trace(sc.TraceID())
+		s.root.tracer.keep.trace(sc.TraceID())
 		s.root.allReal()
 	}
 	s.root.mu.Lock()
@@ -242,12 +262,10 @@ func (s *Span) Word(k Key, v string) *Span {
 	if s == nil || v == "" {
 		return s
 	}
-	if k == Filing {
-		v = id(v)
-	} else {
-		v = word(v)
+	if len(v) > longestWord {
+		v = other // it is not kept meanwhile either
 	}
-	return s.set(attr{key: k, word: v})
+	return s.set(attr{key: k, text: v})
 }
 
 // Number sets an attribute to a count, a place or a code. It is no amount of money.
@@ -261,9 +279,12 @@ func (s *Span) Number(k Key, v int64) *Span {
 func (s *Span) set(a attr) *Span {
 	s.root.mu.Lock()
 	defer s.root.mu.Unlock()
-	if s.filled < mostAttrs {
+	switch {
+	case int(s.filled) < usualAttrs:
 		s.attrs[s.filled] = a
 		s.filled++
+	case usualAttrs+len(s.more) < mostAttrs:
+		s.more = append(s.more, a)
 	}
 	return s
 }
@@ -351,6 +372,11 @@ func parse(s string) otel.SpanContext {
 	return otel.NewSpanContext(cfg)
 }
 
+// flagged reports whether something that may be a traceparent says that it is sampled.
+func flagged(s string) bool {
+	return len(s) == Len && strings.IndexByte("13579bdf", s[Len-1]) >= 0
+}
+
 func lowerHex(into []byte, s string) bool {
 	for i := range s {
 		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
@@ -363,7 +389,7 @@ func lowerHex(into []byte, s string) bool {
 
 // Keeps reports whether the trace of a record is kept.
 func (t *Tracer) Keeps(traceparent string) bool {
-	if t == nil || len(traceparent) != Len {
+	if t == nil || len(traceparent) != Len || !flagged(traceparent) && !t.keep.any() {
 		return false
 	}
 	sc := parse(traceparent)

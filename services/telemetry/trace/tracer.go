@@ -110,16 +110,17 @@ func (t *Tracer) Split(ctx context.Context, name string) (context.Context, *Span
 	if t == nil {
 		return ctx, nil
 	}
-	return t.enter(ctx, entry{name: name, kind: otel.SpanKindInternal, began: time.Now(), link: contextOf(ctx)})
+	return t.enter(ctx, entry{name: name, kind: otel.SpanKindInternal, began: time.Now(), link: linkTo(contextOf(ctx))})
 }
 
 // An entry is how a process comes into a trace: below a step of another process, or
 // at its beginning.
 type entry struct {
-	name         string
-	kind         otel.SpanKind
-	began        time.Time
-	parent, link otel.SpanContext
+	name   string
+	kind   otel.SpanKind
+	began  time.Time
+	parent otel.SpanContext
+	link   *otel.SpanContext // nil: none
 }
 
 func (t *Tracer) enter(ctx context.Context, e entry) (context.Context, *Span) {
@@ -128,8 +129,7 @@ func (t *Tracer) enter(ctx context.Context, e entry) (context.Context, *Span) {
 		at = newIDs()
 	}
 	if t.light && !at.IsSampled() && !t.keep.has(at.TraceID()) && (!first || !t.samples(ctx, at.TraceID())) {
-		s := &Span{tracer: t, at: at, first: first, link: e.link, name: e.name, kind: e.kind, began: e.began}
-		s.root = s
+		s := begun(&root{tracer: t, at: at, first: first, Span: Span{name: e.name, kind: e.kind, began: e.began, link: e.link}})
 		return context.WithValue(ctx, spanKey{}, s), s
 	}
 	return t.start(begin(ctx, at, first), e.name, nil, options(e.kind, e.began, e.link)...)
@@ -150,10 +150,18 @@ func begin(ctx context.Context, at otel.SpanContext, first bool) context.Context
 	return otel.ContextWithSpanContext(ctx, at)
 }
 
-func options(kind otel.SpanKind, began time.Time, link otel.SpanContext) []otel.SpanStartOption {
+// linkTo is a link, where there is something to link to.
+func linkTo(sc otel.SpanContext) *otel.SpanContext {
+	if !sc.IsValid() {
+		return nil
+	}
+	return &sc
+}
+
+func options(kind otel.SpanKind, began time.Time, link *otel.SpanContext) []otel.SpanStartOption {
 	all := []otel.SpanStartOption{otel.WithSpanKind(kind), otel.WithTimestamp(began)}
-	if link.IsValid() {
-		all = append(all, otel.WithLinks(otel.Link{SpanContext: link}))
+	if link != nil {
+		all = append(all, otel.WithLinks(otel.Link{SpanContext: *link}))
 	}
 	return all
 }
@@ -164,11 +172,22 @@ func (t *Tracer) start(ctx context.Context, name string, parent *Span, options .
 	if !span.IsRecording() {
 		return ctx, nil
 	}
-	s := &Span{tracer: t, parent: parent, span: span}
-	if s.root = s; parent != nil {
+	s := &Span{parent: parent, span: span, began: time.Now()}
+	if ours, ok := span.(sdk.ReadOnlySpan); ok {
+		s.began = ours.StartTime() // may be earlier
+	}
+	if parent != nil {
 		s.root = parent.root
+	} else {
+		s = begun(&root{tracer: t, Span: *s})
 	}
 	return context.WithValue(ctx, spanKey{}, s), s
+}
+
+// begun is the step that a root is.
+func begun(r *root) *Span {
+	r.root = r
+	return &r.Span
 }
 
 type idsKey struct{}
