@@ -153,4 +153,8 @@ type Decision struct {
 	Bound  Bound
 	// Reason is one sentence for a person, with the numbers it rests on.
 	Reason string
+	// Code and Facts are the same for who says it in another language: which sentence,
+	// and what stands in its places, by name.
+	Code  string
+	Facts map[string]string
 }

@@ -3,6 +3,7 @@ package autoscale
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 )
 
@@ -27,12 +28,12 @@ func Decide(cfg Config, s State, m Measurements) (State, Decision) {
 	}
 	d.floor = min(d.cap, max(cfg.Min, m.Floor, 0))
 	if problem := d.untrusted(); problem != "" {
-		return d.s, d.keep(ByStale, problem)
+		return d.s, d.stale(problem)
 	}
 	d.budget()
 	d.sum()
 	if !d.s.observe(m, d.arrivals) {
-		return s, d.keep(ByStale, "the clock went backwards")
+		return s, d.stale("the clock went backwards")
 	}
 	d.measure()
 	return d.s, d.decide()
@@ -261,10 +262,11 @@ func (d *decider) more(current int) (Decision, bool) {
 	}
 	switch {
 	case d.m.Now.Before(d.s.ineffectiveUntil):
-		return d.keep(ByHold, fmt.Sprintf("the last scale-up, from %d to %d, brought less than a tenth of what it should have", d.s.from, d.s.to)), true
+		return d.keep(ByHold, whyIneffective, facts{"from": strconv.Itoa(d.s.from), "to": strconv.Itoa(d.s.to)}), true
 	case d.overdue() && d.ready < current:
-		return d.keep(ByHold, fmt.Sprintf("%d consumers that were started %s ago are not ready yet",
-			current-d.ready, d.m.Now.Sub(d.s.waiting).Round(time.Second))), true
+		return d.keep(ByHold, whyNotReady, facts{
+			"late": strconv.Itoa(current - d.ready), "ago": d.m.Now.Sub(d.s.waiting).Round(time.Second).String(),
+		}), true
 	case d.ready < current && d.s.from > 0, !d.shown():
 		return d.because(need{current, ByHold, 0}, ""), true // one jump: those that start are waited for
 	case !d.pays(current, want.n):

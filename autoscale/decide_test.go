@@ -171,7 +171,8 @@ func TestBoundsHoldWhateverIsMeasured(t *testing.T) {
 		}
 		_, d := Decide(g.cfg, g.state, m)
 		limit := min(g.cfg.Max, g.cfg.Partitions)
-		if d.Wanted < min(g.cfg.Min, limit) || d.Wanted > limit || d.Bound == "" || !strings.HasSuffix(d.Reason, ".") || strings.Contains(d.Reason, "NaN filings") {
+		if d.Wanted < min(g.cfg.Min, limit) || d.Wanted > limit || d.Bound == "" || !strings.HasSuffix(d.Reason, ".") || strings.Contains(d.Reason, "NaN filings") ||
+			strings.Contains(d.Reason, "{") || d.Code == "" {
 			t.Fatalf("%+v with %d..%d", d, g.cfg.Min, limit)
 		}
 	})

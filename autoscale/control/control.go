@@ -214,6 +214,7 @@ func (l *Loop) publish(ctx context.Context, now time.Time, m seen, d autoscale.D
 	}
 	s.At, s.Group, s.Scaler = now, l.cfg.Group, l.deps.Scaler
 	s.Wanted, s.Bound, s.Reason = d.Wanted, string(d.Bound), d.Reason
+	s.Code, s.Facts = d.Code, d.Facts
 	if m.Problem == "" {
 		s.Ready, s.Arrivals, s.Completions, s.Backlog = m.Ready, m.Arrivals, m.Completions, m.Backlog
 		s.OldestSeconds, s.BusySeconds, s.Stopped = m.OldestAge.Seconds(), m.Busy.Seconds(), m.stopped

@@ -190,6 +190,9 @@ type Decision struct {
 	Running int       `json:"running"`
 	Bound   string    `json:"bound"`
 	Reason  string    `json:"reason"`
+	// Code and Facts are the reason for who says it in other words: which sentence, and what stands in its places.
+	Code  string            `json:"code,omitempty"`
+	Facts map[string]string `json:"facts,omitempty"`
 	// Arrivals and Completions per second, Backlog in filings.
 	Arrivals    float64 `json:"arrivals"`
 	Completions float64 `json:"completions"`

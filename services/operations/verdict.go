@@ -215,6 +215,7 @@ func (g groupSeen) shown() *springtidev1.GroupOverview {
 	}
 	if g.decision != nil {
 		out.Wanted, out.ScaleBound, out.ScaleReason = int32(g.decision.Wanted), g.decision.Bound, g.decision.Reason
+		out.ScaleCode, out.ScaleFacts = g.decision.Code, g.decision.Facts
 	}
 	return out
 }

@@ -184,3 +184,35 @@ func (t *tab) front() {
 	t.tb.Helper()
 	call(t, page.BringToFront, cdp.Empty{})
 }
+
+// Both boards share the places for streams: however many tabs are open, no more than
+// three hold one, and the operators' board of a tab without one is up to date too.
+func TestTheBoardsShareTheirPlaces(t *testing.T) {
+	in := install(t)
+	first := signedIn(t, in, 20)
+	first.open(in.operators())
+	first.verdict("可按时完成", "没有未完成的申报")
+	tabs := []*tab{first}
+	for range 4 {
+		p := first.another("zh-CN")
+		p.open("http://" + in.http + "/ops")
+		p.verdict("可按时完成", "没有未完成的申报")
+		tabs = append(tabs, p)
+	}
+	board := first.another("zh-CN")
+	board.open("http://" + in.http + "/?period=2026-06")
+	board.visible(".clients .client")
+	seen := 0
+	for _, p := range tabs {
+		if !eval[bool](p, "document.hidden") {
+			seen++
+		}
+		p.front()
+		p.until("document.querySelector('.pulse-time') && !document.querySelector('.live-note').textContent") // less than five seconds old
+	}
+	held := eval[int](board, "navigator.locks.query().then((all) => all.held.filter((l) => l.name.startsWith('stream-')).length)")
+	t.Logf("%d tabs, %d of the operators' seen at once, %d streams", len(tabs)+1, seen, held)
+	if held < 1 || held > 3 {
+		t.Errorf("%d streams are held, want 1 to 3", held)
+	}
+}

@@ -672,7 +672,10 @@ type GroupOverview struct {
 	ScaleBound  string `protobuf:"bytes,10,opt,name=scale_bound,json=scaleBound,proto3" json:"scale_bound,omitempty"`
 	ScaleReason string `protobuf:"bytes,11,opt,name=scale_reason,json=scaleReason,proto3" json:"scale_reason,omitempty"`
 	// Why the numbers above cannot be trusted; empty when they can.
-	Problem       string `protobuf:"bytes,12,opt,name=problem,proto3" json:"problem,omitempty"`
+	Problem string `protobuf:"bytes,12,opt,name=problem,proto3" json:"problem,omitempty"`
+	// scale_reason for who says it in other words: which sentence, and what stands in its places.
+	ScaleCode     string            `protobuf:"bytes,13,opt,name=scale_code,json=scaleCode,proto3" json:"scale_code,omitempty"`
+	ScaleFacts    map[string]string `protobuf:"bytes,14,rep,name=scale_facts,json=scaleFacts,proto3" json:"scale_facts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -789,6 +792,20 @@ func (x *GroupOverview) GetProblem() string {
 		return x.Problem
 	}
 	return ""
+}
+
+func (x *GroupOverview) GetScaleCode() string {
+	if x != nil {
+		return x.ScaleCode
+	}
+	return ""
+}
+
+func (x *GroupOverview) GetScaleFacts() map[string]string {
+	if x != nil {
+		return x.ScaleFacts
+	}
+	return nil
 }
 
 type ListAuthoritiesRequest struct {
@@ -2854,7 +2871,7 @@ const file_springtide_v1_operations_service_proto_rawDesc = "" +
 	"\x13received_per_second\x18\x10 \x01(\x01R\x11receivedPerSecond\"O\n" +
 	"\tBurnPoint\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
-	"\x04open\x18\x02 \x01(\x03R\x04open\"\x9d\x03\n" +
+	"\x04open\x18\x02 \x01(\x03R\x04open\"\xca\x04\n" +
 	"\rGroupOverview\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x10\n" +
 	"\x03lag\x18\x02 \x01(\x03R\x03lag\x12\x1e\n" +
@@ -2871,7 +2888,14 @@ const file_springtide_v1_operations_service_proto_rawDesc = "" +
 	" \x01(\tR\n" +
 	"scaleBound\x12!\n" +
 	"\fscale_reason\x18\v \x01(\tR\vscaleReason\x12\x18\n" +
-	"\aproblem\x18\f \x01(\tR\aproblem\"\x18\n" +
+	"\aproblem\x18\f \x01(\tR\aproblem\x12\x1d\n" +
+	"\n" +
+	"scale_code\x18\r \x01(\tR\tscaleCode\x12M\n" +
+	"\vscale_facts\x18\x0e \x03(\v2,.springtide.v1.GroupOverview.ScaleFactsEntryR\n" +
+	"scaleFacts\x1a=\n" +
+	"\x0fScaleFactsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x18\n" +
 	"\x16ListAuthoritiesRequest\"[\n" +
 	"\x17ListAuthoritiesResponse\x12@\n" +
 	"\vauthorities\x18\x01 \x03(\v2\x1e.springtide.v1.AuthorityStatusR\vauthorities\"\xaf\x05\n" +
@@ -3084,7 +3108,7 @@ func file_springtide_v1_operations_service_proto_rawDescGZIP() []byte {
 }
 
 var file_springtide_v1_operations_service_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_springtide_v1_operations_service_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_springtide_v1_operations_service_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_springtide_v1_operations_service_proto_goTypes = []any{
 	(Verdict)(0),                      // 0: springtide.v1.Verdict
 	(Bound)(0),                        // 1: springtide.v1.Bound
@@ -3129,90 +3153,92 @@ var file_springtide_v1_operations_service_proto_goTypes = []any{
 	(*ListQuarantineResponse)(nil),    // 40: springtide.v1.ListQuarantineResponse
 	(*ResolveQuarantineRequest)(nil),  // 41: springtide.v1.ResolveQuarantineRequest
 	(*ResolveQuarantineResponse)(nil), // 42: springtide.v1.ResolveQuarantineResponse
-	(*timestamppb.Timestamp)(nil),     // 43: google.protobuf.Timestamp
-	(*LocalizedText)(nil),             // 44: springtide.v1.LocalizedText
-	(*Eta)(nil),                       // 45: springtide.v1.Eta
-	(*StateCount)(nil),                // 46: springtide.v1.StateCount
-	(Turn)(0),                         // 47: springtide.v1.Turn
-	(FilingState)(0),                  // 48: springtide.v1.FilingState
-	(*Filing)(nil),                    // 49: springtide.v1.Filing
+	nil,                               // 43: springtide.v1.GroupOverview.ScaleFactsEntry
+	(*timestamppb.Timestamp)(nil),     // 44: google.protobuf.Timestamp
+	(*LocalizedText)(nil),             // 45: springtide.v1.LocalizedText
+	(*Eta)(nil),                       // 46: springtide.v1.Eta
+	(*StateCount)(nil),                // 47: springtide.v1.StateCount
+	(Turn)(0),                         // 48: springtide.v1.Turn
+	(FilingState)(0),                  // 49: springtide.v1.FilingState
+	(*Filing)(nil),                    // 50: springtide.v1.Filing
 }
 var file_springtide_v1_operations_service_proto_depIdxs = []int32{
 	8,  // 0: springtide.v1.GetOverviewResponse.overview:type_name -> springtide.v1.Overview
 	8,  // 1: springtide.v1.WatchOverviewResponse.overview:type_name -> springtide.v1.Overview
 	10, // 2: springtide.v1.Overview.groups:type_name -> springtide.v1.GroupOverview
-	43, // 3: springtide.v1.Overview.time:type_name -> google.protobuf.Timestamp
+	44, // 3: springtide.v1.Overview.time:type_name -> google.protobuf.Timestamp
 	0,  // 4: springtide.v1.Overview.verdict:type_name -> springtide.v1.Verdict
 	1,  // 5: springtide.v1.Overview.bound:type_name -> springtide.v1.Bound
-	44, // 6: springtide.v1.Overview.headline:type_name -> springtide.v1.LocalizedText
-	44, // 7: springtide.v1.Overview.because:type_name -> springtide.v1.LocalizedText
-	43, // 8: springtide.v1.Overview.deadline:type_name -> google.protobuf.Timestamp
-	45, // 9: springtide.v1.Overview.eta:type_name -> springtide.v1.Eta
-	46, // 10: springtide.v1.Overview.states:type_name -> springtide.v1.StateCount
+	45, // 6: springtide.v1.Overview.headline:type_name -> springtide.v1.LocalizedText
+	45, // 7: springtide.v1.Overview.because:type_name -> springtide.v1.LocalizedText
+	44, // 8: springtide.v1.Overview.deadline:type_name -> google.protobuf.Timestamp
+	46, // 9: springtide.v1.Overview.eta:type_name -> springtide.v1.Eta
+	47, // 10: springtide.v1.Overview.states:type_name -> springtide.v1.StateCount
 	13, // 11: springtide.v1.Overview.authorities:type_name -> springtide.v1.AuthorityStatus
 	9,  // 12: springtide.v1.Overview.history:type_name -> springtide.v1.BurnPoint
-	43, // 13: springtide.v1.BurnPoint.time:type_name -> google.protobuf.Timestamp
-	13, // 14: springtide.v1.ListAuthoritiesResponse.authorities:type_name -> springtide.v1.AuthorityStatus
-	2,  // 15: springtide.v1.AuthorityStatus.state:type_name -> springtide.v1.AuthorityState
-	43, // 16: springtide.v1.AuthorityStatus.pause_time:type_name -> google.protobuf.Timestamp
-	43, // 17: springtide.v1.AuthorityStatus.open_time:type_name -> google.protobuf.Timestamp
-	45, // 18: springtide.v1.AuthorityStatus.eta:type_name -> springtide.v1.Eta
-	14, // 19: springtide.v1.AuthorityStatus.outcomes:type_name -> springtide.v1.OutcomeRate
-	13, // 20: springtide.v1.PauseAuthorityResponse.authority:type_name -> springtide.v1.AuthorityStatus
-	44, // 21: springtide.v1.PauseAuthorityResponse.warning:type_name -> springtide.v1.LocalizedText
-	13, // 22: springtide.v1.ResumeAuthorityResponse.authority:type_name -> springtide.v1.AuthorityStatus
-	44, // 23: springtide.v1.ResumeAuthorityResponse.warning:type_name -> springtide.v1.LocalizedText
-	21, // 24: springtide.v1.ListFailuresResponse.failures:type_name -> springtide.v1.FailureGroup
-	47, // 25: springtide.v1.FailureGroup.turn:type_name -> springtide.v1.Turn
-	48, // 26: springtide.v1.FailureGroup.state:type_name -> springtide.v1.FilingState
-	44, // 27: springtide.v1.FailureGroup.message:type_name -> springtide.v1.LocalizedText
-	24, // 28: springtide.v1.RetryFailuresResponse.run:type_name -> springtide.v1.RetryRun
-	43, // 29: springtide.v1.RetryRun.start_time:type_name -> google.protobuf.Timestamp
-	43, // 30: springtide.v1.RetryRun.end_time:type_name -> google.protobuf.Timestamp
-	24, // 31: springtide.v1.GetRetryRunResponse.run:type_name -> springtide.v1.RetryRun
-	27, // 32: springtide.v1.GetRetryRunResponse.results:type_name -> springtide.v1.RetryResult
-	30, // 33: springtide.v1.ListTopTenantsResponse.tenants:type_name -> springtide.v1.TenantLoad
-	33, // 34: springtide.v1.ListActsResponse.acts:type_name -> springtide.v1.Act
-	43, // 35: springtide.v1.Act.time:type_name -> google.protobuf.Timestamp
-	43, // 36: springtide.v1.Act.outcome_time:type_name -> google.protobuf.Timestamp
-	36, // 37: springtide.v1.ListDeadLettersResponse.dead_letters:type_name -> springtide.v1.DeadLetterInfo
-	43, // 38: springtide.v1.DeadLetterInfo.time:type_name -> google.protobuf.Timestamp
-	49, // 39: springtide.v1.ListQuarantineResponse.filings:type_name -> springtide.v1.Filing
-	3,  // 40: springtide.v1.ResolveQuarantineRequest.resolution:type_name -> springtide.v1.Resolution
-	49, // 41: springtide.v1.ResolveQuarantineResponse.filing:type_name -> springtide.v1.Filing
-	4,  // 42: springtide.v1.OperationsService.GetOverview:input_type -> springtide.v1.GetOverviewRequest
-	6,  // 43: springtide.v1.OperationsService.WatchOverview:input_type -> springtide.v1.WatchOverviewRequest
-	11, // 44: springtide.v1.OperationsService.ListAuthorities:input_type -> springtide.v1.ListAuthoritiesRequest
-	15, // 45: springtide.v1.OperationsService.PauseAuthority:input_type -> springtide.v1.PauseAuthorityRequest
-	17, // 46: springtide.v1.OperationsService.ResumeAuthority:input_type -> springtide.v1.ResumeAuthorityRequest
-	19, // 47: springtide.v1.OperationsService.ListFailures:input_type -> springtide.v1.ListFailuresRequest
-	22, // 48: springtide.v1.OperationsService.RetryFailures:input_type -> springtide.v1.RetryFailuresRequest
-	25, // 49: springtide.v1.OperationsService.GetRetryRun:input_type -> springtide.v1.GetRetryRunRequest
-	28, // 50: springtide.v1.OperationsService.ListTopTenants:input_type -> springtide.v1.ListTopTenantsRequest
-	34, // 51: springtide.v1.OperationsService.ListDeadLetters:input_type -> springtide.v1.ListDeadLettersRequest
-	37, // 52: springtide.v1.OperationsService.ReplayDeadLetter:input_type -> springtide.v1.ReplayDeadLetterRequest
-	31, // 53: springtide.v1.OperationsService.ListActs:input_type -> springtide.v1.ListActsRequest
-	39, // 54: springtide.v1.OperationsService.ListQuarantine:input_type -> springtide.v1.ListQuarantineRequest
-	41, // 55: springtide.v1.OperationsService.ResolveQuarantine:input_type -> springtide.v1.ResolveQuarantineRequest
-	5,  // 56: springtide.v1.OperationsService.GetOverview:output_type -> springtide.v1.GetOverviewResponse
-	7,  // 57: springtide.v1.OperationsService.WatchOverview:output_type -> springtide.v1.WatchOverviewResponse
-	12, // 58: springtide.v1.OperationsService.ListAuthorities:output_type -> springtide.v1.ListAuthoritiesResponse
-	16, // 59: springtide.v1.OperationsService.PauseAuthority:output_type -> springtide.v1.PauseAuthorityResponse
-	18, // 60: springtide.v1.OperationsService.ResumeAuthority:output_type -> springtide.v1.ResumeAuthorityResponse
-	20, // 61: springtide.v1.OperationsService.ListFailures:output_type -> springtide.v1.ListFailuresResponse
-	23, // 62: springtide.v1.OperationsService.RetryFailures:output_type -> springtide.v1.RetryFailuresResponse
-	26, // 63: springtide.v1.OperationsService.GetRetryRun:output_type -> springtide.v1.GetRetryRunResponse
-	29, // 64: springtide.v1.OperationsService.ListTopTenants:output_type -> springtide.v1.ListTopTenantsResponse
-	35, // 65: springtide.v1.OperationsService.ListDeadLetters:output_type -> springtide.v1.ListDeadLettersResponse
-	38, // 66: springtide.v1.OperationsService.ReplayDeadLetter:output_type -> springtide.v1.ReplayDeadLetterResponse
-	32, // 67: springtide.v1.OperationsService.ListActs:output_type -> springtide.v1.ListActsResponse
-	40, // 68: springtide.v1.OperationsService.ListQuarantine:output_type -> springtide.v1.ListQuarantineResponse
-	42, // 69: springtide.v1.OperationsService.ResolveQuarantine:output_type -> springtide.v1.ResolveQuarantineResponse
-	56, // [56:70] is the sub-list for method output_type
-	42, // [42:56] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	44, // 13: springtide.v1.BurnPoint.time:type_name -> google.protobuf.Timestamp
+	43, // 14: springtide.v1.GroupOverview.scale_facts:type_name -> springtide.v1.GroupOverview.ScaleFactsEntry
+	13, // 15: springtide.v1.ListAuthoritiesResponse.authorities:type_name -> springtide.v1.AuthorityStatus
+	2,  // 16: springtide.v1.AuthorityStatus.state:type_name -> springtide.v1.AuthorityState
+	44, // 17: springtide.v1.AuthorityStatus.pause_time:type_name -> google.protobuf.Timestamp
+	44, // 18: springtide.v1.AuthorityStatus.open_time:type_name -> google.protobuf.Timestamp
+	46, // 19: springtide.v1.AuthorityStatus.eta:type_name -> springtide.v1.Eta
+	14, // 20: springtide.v1.AuthorityStatus.outcomes:type_name -> springtide.v1.OutcomeRate
+	13, // 21: springtide.v1.PauseAuthorityResponse.authority:type_name -> springtide.v1.AuthorityStatus
+	45, // 22: springtide.v1.PauseAuthorityResponse.warning:type_name -> springtide.v1.LocalizedText
+	13, // 23: springtide.v1.ResumeAuthorityResponse.authority:type_name -> springtide.v1.AuthorityStatus
+	45, // 24: springtide.v1.ResumeAuthorityResponse.warning:type_name -> springtide.v1.LocalizedText
+	21, // 25: springtide.v1.ListFailuresResponse.failures:type_name -> springtide.v1.FailureGroup
+	48, // 26: springtide.v1.FailureGroup.turn:type_name -> springtide.v1.Turn
+	49, // 27: springtide.v1.FailureGroup.state:type_name -> springtide.v1.FilingState
+	45, // 28: springtide.v1.FailureGroup.message:type_name -> springtide.v1.LocalizedText
+	24, // 29: springtide.v1.RetryFailuresResponse.run:type_name -> springtide.v1.RetryRun
+	44, // 30: springtide.v1.RetryRun.start_time:type_name -> google.protobuf.Timestamp
+	44, // 31: springtide.v1.RetryRun.end_time:type_name -> google.protobuf.Timestamp
+	24, // 32: springtide.v1.GetRetryRunResponse.run:type_name -> springtide.v1.RetryRun
+	27, // 33: springtide.v1.GetRetryRunResponse.results:type_name -> springtide.v1.RetryResult
+	30, // 34: springtide.v1.ListTopTenantsResponse.tenants:type_name -> springtide.v1.TenantLoad
+	33, // 35: springtide.v1.ListActsResponse.acts:type_name -> springtide.v1.Act
+	44, // 36: springtide.v1.Act.time:type_name -> google.protobuf.Timestamp
+	44, // 37: springtide.v1.Act.outcome_time:type_name -> google.protobuf.Timestamp
+	36, // 38: springtide.v1.ListDeadLettersResponse.dead_letters:type_name -> springtide.v1.DeadLetterInfo
+	44, // 39: springtide.v1.DeadLetterInfo.time:type_name -> google.protobuf.Timestamp
+	50, // 40: springtide.v1.ListQuarantineResponse.filings:type_name -> springtide.v1.Filing
+	3,  // 41: springtide.v1.ResolveQuarantineRequest.resolution:type_name -> springtide.v1.Resolution
+	50, // 42: springtide.v1.ResolveQuarantineResponse.filing:type_name -> springtide.v1.Filing
+	4,  // 43: springtide.v1.OperationsService.GetOverview:input_type -> springtide.v1.GetOverviewRequest
+	6,  // 44: springtide.v1.OperationsService.WatchOverview:input_type -> springtide.v1.WatchOverviewRequest
+	11, // 45: springtide.v1.OperationsService.ListAuthorities:input_type -> springtide.v1.ListAuthoritiesRequest
+	15, // 46: springtide.v1.OperationsService.PauseAuthority:input_type -> springtide.v1.PauseAuthorityRequest
+	17, // 47: springtide.v1.OperationsService.ResumeAuthority:input_type -> springtide.v1.ResumeAuthorityRequest
+	19, // 48: springtide.v1.OperationsService.ListFailures:input_type -> springtide.v1.ListFailuresRequest
+	22, // 49: springtide.v1.OperationsService.RetryFailures:input_type -> springtide.v1.RetryFailuresRequest
+	25, // 50: springtide.v1.OperationsService.GetRetryRun:input_type -> springtide.v1.GetRetryRunRequest
+	28, // 51: springtide.v1.OperationsService.ListTopTenants:input_type -> springtide.v1.ListTopTenantsRequest
+	34, // 52: springtide.v1.OperationsService.ListDeadLetters:input_type -> springtide.v1.ListDeadLettersRequest
+	37, // 53: springtide.v1.OperationsService.ReplayDeadLetter:input_type -> springtide.v1.ReplayDeadLetterRequest
+	31, // 54: springtide.v1.OperationsService.ListActs:input_type -> springtide.v1.ListActsRequest
+	39, // 55: springtide.v1.OperationsService.ListQuarantine:input_type -> springtide.v1.ListQuarantineRequest
+	41, // 56: springtide.v1.OperationsService.ResolveQuarantine:input_type -> springtide.v1.ResolveQuarantineRequest
+	5,  // 57: springtide.v1.OperationsService.GetOverview:output_type -> springtide.v1.GetOverviewResponse
+	7,  // 58: springtide.v1.OperationsService.WatchOverview:output_type -> springtide.v1.WatchOverviewResponse
+	12, // 59: springtide.v1.OperationsService.ListAuthorities:output_type -> springtide.v1.ListAuthoritiesResponse
+	16, // 60: springtide.v1.OperationsService.PauseAuthority:output_type -> springtide.v1.PauseAuthorityResponse
+	18, // 61: springtide.v1.OperationsService.ResumeAuthority:output_type -> springtide.v1.ResumeAuthorityResponse
+	20, // 62: springtide.v1.OperationsService.ListFailures:output_type -> springtide.v1.ListFailuresResponse
+	23, // 63: springtide.v1.OperationsService.RetryFailures:output_type -> springtide.v1.RetryFailuresResponse
+	26, // 64: springtide.v1.OperationsService.GetRetryRun:output_type -> springtide.v1.GetRetryRunResponse
+	29, // 65: springtide.v1.OperationsService.ListTopTenants:output_type -> springtide.v1.ListTopTenantsResponse
+	35, // 66: springtide.v1.OperationsService.ListDeadLetters:output_type -> springtide.v1.ListDeadLettersResponse
+	38, // 67: springtide.v1.OperationsService.ReplayDeadLetter:output_type -> springtide.v1.ReplayDeadLetterResponse
+	32, // 68: springtide.v1.OperationsService.ListActs:output_type -> springtide.v1.ListActsResponse
+	40, // 69: springtide.v1.OperationsService.ListQuarantine:output_type -> springtide.v1.ListQuarantineResponse
+	42, // 70: springtide.v1.OperationsService.ResolveQuarantine:output_type -> springtide.v1.ResolveQuarantineResponse
+	57, // [57:71] is the sub-list for method output_type
+	43, // [43:57] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_springtide_v1_operations_service_proto_init() }
@@ -3229,7 +3255,7 @@ func file_springtide_v1_operations_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_springtide_v1_operations_service_proto_rawDesc), len(file_springtide_v1_operations_service_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   39,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -9,6 +9,7 @@ import { number, say, t } from "./i18n";
 import {
   countsOf, itemOf, latest, matches, rowsOf, type Filter, type Item, type Row,
 } from "./model";
+import { place } from "./place";
 import { loadError, session, wordsOf } from "./session";
 import type { Calendar, Draft, FiledReturn, Filing, Form, FormSummary } from "./types";
 
@@ -297,23 +298,6 @@ async function connect(): Promise<void> {
 function pollSoon(): void {
   live.value = "poll";
   pollTimer = window.setTimeout(poll, 5000);
-}
-
-// A browser has six connections to one server for all of its tabs together, so the
-// tabs share few places for streams. Locks are there on secure pages only.
-const places = 3;
-async function place(): Promise<(() => void) | undefined> {
-  if (!navigator.locks) return () => undefined;
-  for (let i = 0; i < places; i++) {
-    const leave = await new Promise<(() => void) | undefined>((tell) => {
-      navigator.locks.request(`stream-${i}`, { ifAvailable: true }, (lock) => {
-        if (!lock) return tell(undefined);
-        return new Promise<void>((leave) => tell(leave));
-      }).catch(() => tell(undefined));
-    });
-    if (leave) return leave;
-  }
-  return undefined;
 }
 
 async function poll(): Promise<void> {

@@ -47,10 +47,27 @@ function Row({ g }: { g: Group }) {
       <Cell label={o("group.note")} wide>
         {g.problem && <Mark tone="bad" icon="alert">{g.problem}</Mark>}
         {g.stopped_partitions ? <Mark tone="bad" icon="ban">{o("group.stopped", { count: g.stopped_partitions })}</Mark> : null}
-        {g.scale_reason ? <>{g.scale_bound && <b>{known(`scale.${g.scale_bound}`, g.scale_bound)}</b>}<span class="under" lang="en">{g.scale_reason}</span></> : <span class="muted">{o("group.unscaled")}</span>}
+        {g.scale_reason ? <>{g.scale_bound && <b>{known(`scale.${g.scale_bound}`, g.scale_bound)}</b>}<Why g={g} /></> : <span class="muted">{o("group.unscaled")}</span>}
       </Cell>
     </tr>
   );
+}
+
+// Why says the scaler's reason in the reader's language; one of a newer scaler stays as it came.
+function Why({ g }: { g: Group }) {
+  const facts = Object.fromEntries(Object.entries(g.scale_facts ?? {}).map(([name, v]) => [name, spelled(v)]));
+  const text = g.scale_code ? known(`why.${g.scale_code}`, "", facts) : "";
+  if (!text) return <span class="under" lang="en">{g.scale_reason}</span>;
+  const late = "late" in facts && g.scale_code !== "not_ready" && o("why.not_ready_too", facts);
+  return <><span class="under">{text}</span>{late && <span class="under">{late}</span>}</>;
+}
+
+// spelled gives a span of time such as 9m58s as the board says it, and anything else as it is.
+export function spelled(v: string): string {
+  const m = /^(?:(\d+)h)?(?:(\d+)m)?(?:(\d+) ?s)?$/.exec(v);
+  if (!m || !v) return v;
+  const [h, min, s] = m.slice(1).map((n) => Number(n ?? 0));
+  return span(1000 * (3600 * (h ?? 0) + 60 * (min ?? 0) + (s ?? 0)));
 }
 
 export function Tenants() {

@@ -4,6 +4,7 @@
 
 import { batch, computed, signal, type Signal } from "@preact/signals";
 import { Problem } from "../http";
+import { place } from "../place";
 import { session, sessions, wordsOf } from "../session";
 import { ops, watchPath } from "./api";
 import { int, type Act, type DeadLetter, type Failure, type Overview, type Page, type Quarantined, type Tenant } from "./types";
@@ -45,13 +46,28 @@ function hear(o: Overview): void {
 // ---- the stream ----
 
 let stream: EventSource | null = null;
+let giveBack: (() => void) | undefined; // the place of the stream
+let connection = 0; // counts what connect began, to know what is over
 let again = 0;
 let pause = 1000; // before the stream is tried again, grows
 const longestPause = 15_000;
+const looking = 1500; // between two looks of a tab that has no place for a stream
 
-function connect(): void {
-  stream?.close();
-  clearTimeout(again);
+// connect holds one stream while there is a place for it; without one the tab looks
+// for itself, and for a place, every moment.
+async function connect(): Promise<void> {
+  disconnect();
+  const mine = connection;
+  const leave = await place();
+  if (mine !== connection) {
+    leave?.();
+    return;
+  }
+  if (!leave) {
+    await look(mine);
+    return;
+  }
+  giveBack = leave;
   const es = new EventSource(watchPath);
   stream = es;
   es.addEventListener("overview", (e) => {
@@ -62,21 +78,50 @@ function connect(): void {
   });
   es.addEventListener("error", () => {
     if (stream !== es) return;
-    connected.value = false;
     // The browser comes again by itself, but gives up on a refusal, and waits long after some failures.
-    es.close();
-    again = window.setTimeout(() => void reconnect(), pause);
-    pause = Math.min(2 * pause, longestPause);
+    lost();
   });
 }
 
+// lost tries again after a pause, each time a longer one.
+function lost(): void {
+  connected.value = false;
+  disconnect();
+  again = window.setTimeout(() => void reconnect(), pause);
+  pause = Math.min(2 * pause, longestPause);
+}
+
+function disconnect(): void {
+  connection++;
+  stream?.close();
+  stream = null;
+  giveBack?.();
+  giveBack = undefined;
+  clearTimeout(again);
+}
+
+async function look(mine: number): Promise<void> {
+  try {
+    const o = await ops.overview();
+    if (mine !== connection) return;
+    pause = 1000;
+    connected.value = true;
+    hear(o);
+    again = window.setTimeout(() => void connect(), looking);
+  } catch (e) {
+    wordsOf(e);
+    if (mine === connection) lost();
+  }
+}
+
 async function reconnect(): Promise<void> {
+  const mine = connection;
   try {
     await sessions.get(); // says whether it is the session or the server
   } catch (e) {
     wordsOf(e);
   }
-  if (running && !document.hidden && session.peek()) connect();
+  if (mine === connection && running && !document.hidden && session.peek()) await connect();
 }
 
 // ---- the lists ----
@@ -131,9 +176,7 @@ export function end(): void {
   running = false;
   document.removeEventListener("visibilitychange", turn);
   timers.forEach((t) => clearInterval(t));
-  stream?.close();
-  stream = null;
-  clearTimeout(again);
+  disconnect();
 }
 
 function slowly(): void {
@@ -149,12 +192,10 @@ function slowly(): void {
 // A browser allows few connections to one server: a tab that is not seen holds none.
 function turn(): void {
   if (document.hidden) {
-    stream?.close();
-    stream = null;
-    clearTimeout(again);
+    disconnect();
     return;
   }
-  connect();
+  void connect();
   void Promise.all([askFailures(), askTenants()]);
   slowly();
 }

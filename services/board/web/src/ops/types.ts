@@ -26,6 +26,8 @@ export interface Group {
   wanted?: number;
   scale_bound?: string;
   scale_reason?: string;
+  scale_code?: string;
+  scale_facts?: Record<string, string>;
   problem?: string;
 }
 
