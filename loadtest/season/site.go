@@ -16,7 +16,7 @@ import (
 )
 
 // startTimeout bounds the start: a cold JVM on a busy machine takes its time.
-const startTimeout = 2 * time.Minute
+const startTimeout = 5 * time.Minute
 
 // terms are what is declared about the simulated authority. Together they are what a
 // straggler may take: a request that was sent may take effect until then.
