@@ -2,6 +2,9 @@ module springtide
 
 go 1.26.0
 
+// The standard library of 1.26.8 has known vulnerabilities; .ci/vulncheck finds them.
+toolchain go1.26.10
+
 require (
 	buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go v1.36.12-20260825204119-511051f7f437.1
 	buf.build/go/protovalidate v1.4.0

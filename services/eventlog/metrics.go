@@ -39,8 +39,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"topic"}))
 	}
 	return &metrics{
-		appendSeconds: histogram("append_seconds", "Time to append one batch, retries included.", prometheus.ExponentialBuckets(0.0005, 2, 15)),
-		appendBatch:   histogram("append_batch_records", "Records in one appended batch.", prometheus.ExponentialBuckets(1, 2, 12)),
+		appendSeconds: histogram("append_seconds", "Time to append one batch, retries included.", prometheus.ExponentialBuckets(0.0005, 4, 8)),
+		appendBatch:   histogram("append_batch_records", "Records in one appended batch.", prometheus.ExponentialBuckets(1, 4, 6)),
 		appendRetries: counter("append_retries_total", "Batches sent again; each may be a duplicate.", "topic"),
 		appendErrors:  counter("append_errors_total", "Batches given up.", "topic"),
 		readRecords:   counter("read_records_total", "Records handed to readers.", "topic"),
