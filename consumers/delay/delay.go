@@ -11,6 +11,13 @@
 // early is harmless: no decision of safety hangs on it, the submit stage looks at
 // its gates again.
 //
+// Some records wait for an authority that is not well, for nobody knows how long
+// ([ParkAtGate]). They are released when the worker of their partition says that filings
+// get through again, tenant by tenant in turn. While it says that they do not, nothing is
+// asked; when it says that a trial is due, or nobody says anything, one record of an authority
+// is let out to try. What workers say is a view and may be missing or wrong: a record's
+// own due time still counts.
+//
 // Nothing is released exactly once. A crash between the append and the commit
 // releases a record twice, a straggler may be parked twice, and the fold of the
 // ledger drops the repetition.
@@ -88,13 +95,26 @@ func tierFor(wait time.Duration) tier {
 // due, both by the caller's clock. The partition is that of its filing. The
 // submission is not changed. A nil error means that it will be handled again.
 func Park(ctx context.Context, log Appender, sub *springtidev1.Submission, partition int, due, now time.Time) error {
+	return park(ctx, log, sub, partition, due, tierFor(due.Sub(now)).topic, false)
+}
+
+// ParkAtGate makes a submission durable until its authority is well again, as far as the
+// workers say so, and until due at the latest.
+func ParkAtGate(ctx context.Context, log Appender, sub *springtidev1.Submission, partition int, due time.Time) error {
+	return park(ctx, log, sub, partition, due, gateTopic, true)
+}
+
+// gateTopic is the tier of those that wait at a gate. What stands behind them there waits
+// no longer than it is meant for, as each is parked again after that.
+const gateTopic = eventlog.TopicDelay5m
+
+func park(ctx context.Context, log Appender, sub *springtidev1.Submission, partition int, due time.Time, topic string, atGate bool) error {
 	parked := proto.CloneOf(sub)
-	parked.DueTime = timestamppb.New(due)
+	parked.DueTime, parked.AtGate = timestamppb.New(due), atGate
 	value, err := proto.Marshal(parked)
 	if err != nil {
 		return fmt.Errorf("encode submission %s: %w", sub.GetSubmissionId(), err)
 	}
-	topic := tierFor(due.Sub(now)).topic
 	crashpoint.At("delay/before-park")
 	_, err = log.AppendAll(ctx, topic, []eventlog.Record{{
 		Topic: topic, Partition: partition, Key: []byte(sub.GetFilingId()), Value: value, Tenant: sub.GetTenant(),
@@ -106,14 +126,17 @@ func Park(ctx context.Context, log Appender, sub *springtidev1.Submission, parti
 	return nil
 }
 
-// dueOf reads when a parked record is due. What cannot be read is due at once:
-// the submit stage says what is to be done with it.
-func dueOf(value []byte) time.Time {
+// termsOf reads when a parked record is due, and for which authority it waits; "": for none.
+// What cannot be read is due at once: the submit stage says what is to be done with it.
+func termsOf(value []byte) (due time.Time, code string) {
 	sub := &springtidev1.Submission{}
 	if err := proto.Unmarshal(value, sub); err != nil || sub.GetDueTime().CheckValid() != nil {
-		return time.Time{}
+		return time.Time{}, ""
 	}
-	return sub.GetDueTime().AsTime()
+	if sub.GetAtGate() {
+		code = sub.GetCompleted().GetAuthority()
+	}
+	return sub.GetDueTime().AsTime(), code
 }
 
 // released is a parked value as it goes back to filings.validated.
@@ -122,7 +145,7 @@ func released(value []byte) []byte {
 	if err := proto.Unmarshal(value, sub); err != nil {
 		return value
 	}
-	sub.DueTime = nil
+	sub.DueTime, sub.AtGate = nil, false
 	value, err := proto.Marshal(sub)
 	if err != nil {
 		return value

@@ -15,6 +15,7 @@ import (
 	"springtide/consumers/worker"
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/eventlog"
+	"springtide/services/fleet"
 )
 
 var (
@@ -146,6 +147,7 @@ type bench struct {
 	skewMu sync.Mutex
 	source *reader
 	offset *offset
+	gates  func(context.Context) (fleet.Gates, error)
 }
 
 func setup(t *testing.T) *bench { return &bench{t: t, log: newLog(), offset: &offset{}} }
@@ -176,7 +178,7 @@ func (b *bench) park(id string, wait time.Duration) {
 // returns ends it.
 func (b *bench) start(topic string) (stop func()) {
 	b.t.Helper()
-	r, err := delay.New(b.cfg, delay.Deps{Log: b.log, Now: b.now})
+	r, err := delay.New(b.cfg, delay.Deps{Log: b.log, Now: b.now, Gates: b.gates})
 	if err != nil {
 		b.t.Fatal(err)
 	}

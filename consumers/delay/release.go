@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"springtide/consumers/worker"
+	"springtide/services/fleet"
 	"springtide/services/telemetry/trace"
 )
 
@@ -38,6 +39,8 @@ type Deps struct {
 	Registerer prometheus.Registerer
 	// Tracer tells how long a record was parked, in its trace.
 	Tracer *trace.Tracer
+	// Gates reads what the workers say about the authorities.
+	Gates func(ctx context.Context) (fleet.Gates, error)
 	// Now is the wall clock. Default time.Now.
 	Now func() time.Time
 }
@@ -50,6 +53,7 @@ type Releaser struct {
 	tracer  *trace.Tracer
 	now     func() time.Time
 	metrics metrics
+	gates   *gates
 
 	mu    sync.Mutex
 	parts int
@@ -71,7 +75,7 @@ func newMetrics() metrics {
 			Name: "springtide_delay_released_total", Help: "Parked records released.",
 		}, label),
 		again: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "springtide_delay_parked_again_total", Help: "Records parked again: not due yet, or in the way of the commit.",
+			Name: "springtide_delay_parked_again_total", Help: "Records parked again: not due yet, their gate still shut, or in the way of the commit.",
 		}, label),
 	}
 	for _, topic := range Topics() { // from the start, so that the first change counts
@@ -96,7 +100,10 @@ func New(cfg Config, deps Deps) (*Releaser, error) {
 	if cfg.Bytes == 0 {
 		cfg.Bytes = 64 << 20
 	}
-	r := &Releaser{cfg: cfg, to: deps.Log, log: deps.Logger, tracer: deps.Tracer, now: deps.Now, metrics: newMetrics()}
+	r := &Releaser{
+		cfg: cfg, to: deps.Log, log: deps.Logger, tracer: deps.Tracer, now: deps.Now, metrics: newMetrics(),
+		gates: &gates{read: deps.Gates, tries: make(map[try]time.Time)},
+	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}

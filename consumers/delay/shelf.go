@@ -36,6 +36,9 @@ type parked struct {
 	size   int64
 	due    time.Time // by the wall clock
 	until  time.Time // held no longer, by the steady clock
+	code   string    // of the authority whose gate it waits at; "": it only waits for its time
+	tenant string    // of its record
+	calm   time.Time // its gate is not asked about before, by the steady clock
 	gone   bool
 }
 
@@ -49,6 +52,7 @@ type shelf struct {
 	tracker   worker.Tracker
 	byDue     *worker.Heap[*parked] // may begin with records that are gone
 	byAge     []*parked             // as they were read; may begin with records that are gone
+	atGate    map[string]*queue     // by authority; may hold records that are gone
 	held      int
 	bytes     int64
 	committed int64
@@ -57,7 +61,7 @@ type shelf struct {
 func newShelf(r *Releaser, t tier, p Partition) *shelf {
 	return &shelf{
 		Releaser: r, tier: t, partition: p.ID, committer: p.Committer,
-		byDue: worker.NewHeap(earlier),
+		byDue: worker.NewHeap(earlier), atGate: make(map[string]*queue),
 	}
 }
 
@@ -131,19 +135,50 @@ func (s *shelf) hasRoom() bool {
 
 // take puts a batch on the shelf.
 func (s *shelf) take(batch []eventlog.Record) {
-	until := time.Now().Add(s.tier.limit)
+	now := time.Now()
 	before := s.held
 	for _, r := range batch {
 		if !s.tracker.Begin(r.Offset, r.Time) {
 			continue
 		}
-		p := &parked{record: r, due: dueOf(r.Value), until: until, size: int64(len(r.Key) + len(r.Value) + overhead)}
+		due, code := termsOf(r.Value)
+		p := &parked{
+			record: r, due: due, until: now.Add(s.tier.limit), code: code, tenant: r.Tenant, calm: now.Add(calm),
+			size: int64(len(r.Key) + len(r.Value) + overhead),
+		}
 		s.byDue.Push(p)
+		if code != "" {
+			s.lineUp(p)
+		}
 		s.byAge = append(s.byAge, p)
 		s.held++
 		s.bytes += p.size
 	}
 	s.metrics.held.WithLabelValues(s.tier.topic).Add(float64(s.held - before))
+}
+
+// lineUp has a record wait for its authority.
+func (s *shelf) lineUp(p *parked) {
+	q := s.atGate[p.code]
+	if q == nil {
+		q = &queue{waiting: make(map[string][]*parked)}
+		s.atGate[p.code] = q
+	}
+	q.push(p)
+}
+
+// leave takes a record that is gone off the shelf.
+func (s *shelf) leave(p *parked) {
+	p.gone = true
+	s.held--
+	s.bytes -= p.size
+	s.tracker.Finish(p.record.Offset)
+	p.record = eventlog.Record{Offset: p.record.Offset} // the order of the heap rests on it
+	if q := s.atGate[p.code]; q != nil {
+		if q.forget(p); q.n == 0 {
+			delete(s.atGate, p.code)
+		}
+	}
 }
 
 // tend releases what is due and returns how long nothing more will be. It
@@ -154,7 +189,11 @@ func (s *shelf) tend(ctx context.Context) (time.Duration, bool) {
 		var batch []*parked
 		topic := eventlog.TopicValidated
 		if batch = s.dueAt(wall); len(batch) == 0 {
-			if batch = s.expiredAt(steady); len(batch) > 0 && s.tier.longest() {
+			batch = s.admitted(ctx, steady)
+		}
+		if len(batch) == 0 {
+			var stay bool
+			if batch, stay = s.expiredAt(ctx, steady); stay {
 				topic = s.tier.topic
 			}
 		}
@@ -186,9 +225,21 @@ func (s *shelf) dueAt(wall time.Time) []*parked {
 	return batch
 }
 
-// expiredAt gives records that were held as long as their tier is meant for.
-func (s *shelf) expiredAt(steady time.Time) []*parked {
-	return s.oldest(atOnce, func(p *parked) bool { return !p.until.After(steady) })
+// expiredAt gives records that were held as long as their tier is meant for, and
+// whether they are to be parked there again.
+func (s *shelf) expiredAt(ctx context.Context, steady time.Time) (batch []*parked, stay bool) {
+	first := true
+	batch = s.oldest(atOnce, func(p *parked) bool {
+		if p.until.After(steady) {
+			return false
+		}
+		stays := s.stays(ctx, p)
+		if first {
+			first, stay = false, stays
+		}
+		return stays == stay
+	})
+	return batch, stay
 }
 
 // oldest gives up to n of the records that were read first, as far as they suit.
@@ -215,6 +266,9 @@ func (s *shelf) wait(wall, steady time.Time) time.Duration {
 	}
 	if len(s.byAge) > 0 {
 		wait = min(wait, s.byAge[0].until.Sub(steady))
+	}
+	if len(s.atGate) > 0 {
+		wait = min(wait, lookEvery)
 	}
 	return max(0, wait)
 }
@@ -271,11 +325,7 @@ func (s *shelf) append(ctx context.Context, topic string, batch []*parked) (left
 			left = append(left, p)
 			continue
 		}
-		p.gone = true
-		s.held--
-		s.bytes -= p.size
-		s.tracker.Finish(p.record.Offset)
-		p.record = eventlog.Record{Offset: p.record.Offset} // the order of the heap rests on it
+		s.leave(p)
 	}
 	return left, err
 }

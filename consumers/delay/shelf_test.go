@@ -11,6 +11,8 @@ import (
 
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/eventlog"
+	"springtide/services/fleet"
+	"springtide/services/status"
 )
 
 type nowhere struct{}
@@ -62,4 +64,55 @@ func TestWhatIsParkedAgainIsForgotten(t *testing.T) {
 			t.Errorf("committed %d, want %d", s.committed, offset)
 		}
 	})
+}
+
+// Nor what waits at a gate for a month.
+func TestWhatIsParkedAgainAtAGateIsForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gates := func(ctx context.Context) (fleet.Gates, error) { return fleet.ReadGates(ctx, shutForAll{}, "submit") }
+		r, err := New(Config{}, Deps{Log: nowhere{}, Gates: gates})
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, err := proto.Marshal(&springtidev1.Submission{
+			DueTime: timestamppb.New(time.Now().Add(30 * 24 * time.Hour)), AtGate: true, Completed: &springtidev1.Return{Authority: "cn"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newShelf(r, tierFor(5*time.Minute), Partition{Topic: gateTopic, Committer: nowhere{}})
+		var offset int64
+		for range 100 {
+			var batch []eventlog.Record
+			for range 100 {
+				batch = append(batch, eventlog.Record{Offset: offset, Value: value, Tenant: string(rune('a' + offset%5))})
+				offset++
+			}
+			s.take(batch)
+			time.Sleep(3 * time.Minute)                                            // synthetic
+			s.take([]eventlog.Record{{Offset: offset, Value: value, Tenant: "a"}}) // the gate is never without anybody
+			offset++
+			time.Sleep(2 * time.Minute) // synthetic
+			if _, ok := s.tend(t.Context()); !ok {
+				t.Fatal("ended")
+			}
+			lined := 0
+			for _, line := range s.atGate["cn"].waiting {
+				lined += len(line)
+			}
+			if s.held != 1 || lined != 1 || len(s.atGate["cn"].tenants) > 5 {
+				t.Fatalf("after offset %d: %d held, %d in line of %d tenants", offset, s.held, lined, len(s.atGate["cn"].tenants))
+			}
+		}
+	})
+}
+
+// shutForAll says that every gate is shut.
+type shutForAll struct{}
+
+func (shutForAll) Say(context.Context, string, string, string) error { return nil }
+func (shutForAll) Unsay(context.Context, string, string) error       { return nil }
+func (shutForAll) Reports(context.Context, string) ([]status.Report, error) {
+	return []status.Report{{Member: "w", Payload: `{"partitions":[{"p":0}],"authorities":[{"name":"cn","open":true}]}`}}, nil
 }

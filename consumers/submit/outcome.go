@@ -1,11 +1,13 @@
 package submit
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"springtide/consumers/ledger"
+	"springtide/consumers/worker"
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/authority"
 	"springtide/services/filing"
@@ -14,12 +16,25 @@ import (
 // busyPause is how long a filing waits when the authority is busy and does not say for how long.
 const busyPause = 5 * time.Second
 
+// gatePause is how long a filing waits at the most for an authority that is not well. It
+// is let out as soon as the authority is; then its own look is only a second assurance,
+// and costs a record in the ledger.
+const gatePause = 15 * time.Minute
+
+// lengthen is how long to wait at the most, for a cause. Not all come back in one moment.
+func lengthen(wait time.Duration, cause string) time.Duration {
+	if !authority.Endless(cause) || wait < worker.ShortWait || wait >= gatePause {
+		return wait
+	}
+	return gatePause + rand.N(gatePause/10)
+}
+
 // retryAfter is how long to wait before the next attempt when an answer proves
 // that this one ended without a filing, yet decides nothing; 0: it does not.
 func retryAfter(step filing.Step, out authority.Outcome) time.Duration {
 	switch {
 	case out.Kind == authority.Busy && out.RetryAfter > 0:
-		return out.RetryAfter
+		return lengthen(out.RetryAfter, out.Cause)
 	case out.Kind == authority.Busy:
 		return busyPause
 	case out.Kind == authority.Rejected && !step.Clean:

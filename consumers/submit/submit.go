@@ -318,7 +318,7 @@ func (v *visit) send(ctx context.Context, step filing.Step) (done bool, err erro
 	if err := v.settle(ctx, step, out, again); err != nil || again == 0 {
 		return false, err
 	}
-	return true, v.park(ctx, again)
+	return true, v.hold(ctx, again, out.Cause)
 }
 
 func (v *visit) filing() authority.Filing {
@@ -442,12 +442,22 @@ func (v *visit) conclude(ctx context.Context, step filing.Step) error {
 
 // postpone records that the filing waits, then parks its command. It costs no attempt.
 func (v *visit) postpone(ctx context.Context, step filing.Step) error {
+	wait := lengthen(step.Wait, step.Cause)
 	crashpoint.At("submit/before-postpone")
-	if err := v.record(ctx, v.postponed(step.Wait, step.Cause)); err != nil {
+	if err := v.record(ctx, v.postponed(wait, step.Cause)); err != nil {
 		return err
 	}
 	crashpoint.At("submit/after-postpone")
-	return v.park(ctx, step.Wait)
+	return v.hold(ctx, wait, step.Cause)
+}
+
+// hold parks a command that an authority's gate keeps back: until that is open again
+// where nobody knows how long it takes, or else for a time.
+func (v *visit) hold(ctx context.Context, wait time.Duration, cause string) error {
+	if !authority.Endless(cause) || wait < worker.ShortWait {
+		return v.park(ctx, wait)
+	}
+	return delay.ParkAtGate(ctx, v.cfg.Log, v.sub, v.cfg.Partition, time.Now().Add(wait))
 }
 
 // wait parks a command whose attempt has no result yet.

@@ -5,8 +5,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"springtide/consumers/consumertest"
 	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/authority"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 )
@@ -118,6 +121,45 @@ func TestClosedGateCostsNoAttempt(t *testing.T) {
 			t.Errorf("ended %s after %d attempts", c.Phase, c.Claim.Attempt)
 		}
 	})
+}
+
+func TestAnAuthorityThatIsNotWellIsWaitedForAtItsGate(t *testing.T) {
+	t.Parallel()
+	for _, cause := range []string{authority.HeldBreaker, authority.HeldPaused, authority.CauseMaintenance} {
+		t.Run(cause, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSite(t, filing.ClassB)
+				open := time.Now().Add(time.Hour)
+				s.bureau.Held = func() (time.Duration, string) {
+					if time.Now().Before(open) {
+						return 10 * time.Second, cause
+					}
+					return 0, ""
+				}
+				s.click(0, "100.00")
+				p := s.start()
+				time.Sleep(time.Minute) // synthetic
+				if c := s.folded(); c.Claim.Attempt != 0 || c.Cause != cause || time.Until(c.Due) < 10*time.Minute {
+					t.Errorf("while it is down: %+v", c)
+				}
+				c := s.settle()
+				p.kill()
+				<-p.done
+				if c.Phase != filing.PhaseAccepted || c.Claim.Attempt != 1 {
+					t.Errorf("ended %s after %d attempts", c.Phase, c.Claim.Attempt)
+				}
+				looks := s.log.Records(eventlog.TopicDelay5m)
+				if len(looks) < 3 || len(looks) > 5 {
+					t.Errorf("looked at %d times in an hour", len(looks))
+				}
+				sub := &springtidev1.Submission{}
+				if err := proto.Unmarshal(looks[0].Value, sub); err != nil || !sub.GetAtGate() {
+					t.Errorf("not parked at the gate: %v, %v", sub, err)
+				}
+			})
+		})
+	}
 }
 
 func TestWithoutALiveGenerationNothingIsClaimed(t *testing.T) {

@@ -86,6 +86,9 @@ func (g *Guard) learn(ctx context.Context, op string, out Outcome, took time.Dur
 	case op == "submit":
 		g.breaker.RecordSuccess()
 	}
+	if learnable(out) && op == "submit" {
+		g.trust()
+	}
 	if out.Kind == Busy && !ill(out) {
 		g.shutFor(max(out.RetryAfter, throttledHold), out.Cause)
 	}
@@ -95,9 +98,17 @@ func (g *Guard) shutFor(d time.Duration, cause string) {
 	until := time.Now().Add(d)
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.doubt = g.doubt || cause == CauseMaintenance
 	if until.After(g.shutUntil) {
 		g.shutUntil, g.shutCause = until, boundCause(cause)
 	}
+}
+
+// trust notes that the authority works.
+func (g *Guard) trust() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.doubt = false
 }
 
 // ill reports an answer, or none, that a healthy authority would not give.

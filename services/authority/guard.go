@@ -24,6 +24,17 @@ const (
 	HeldRate        = "rate"
 )
 
+// Endless reports whether nobody knows for how long a cause holds filings back: what
+// is said to be due then is due at the latest.
+func Endless(cause string) bool {
+	switch cause {
+	case HeldBreaker, HeldPaused, CauseMaintenance:
+		return true
+	default:
+		return false
+	}
+}
+
 // How long to hold when nothing tells how long it will take.
 const (
 	pausedLeast     = 10 * time.Second
@@ -124,6 +135,9 @@ type Guard struct {
 	// paused is since when it is; zero: it is not.
 	paused  time.Time
 	probing bool
+	// doubt: the last word of the authority was that it is under maintenance. When its
+	// time is over, one filing shows whether it is.
+	doubt bool
 	// taken places were admitted and not released yet. The limiter counts only the
 	// requests on their way, so that it learns the authority's latency and not our own.
 	taken int
@@ -196,9 +210,9 @@ func (g *Guard) admit(ctx context.Context) (func(Outcome, time.Duration), time.D
 	if held, cause := g.shut(); held > 0 {
 		return nil, held, cause
 	}
-	probe, held := g.passBreaker()
+	probe, held, cause := g.passBreaker()
 	if held > 0 {
-		return nil, held, HeldBreaker
+		return nil, held, cause
 	}
 	if !g.takePlace() {
 		g.endProbe(probe)
@@ -256,8 +270,12 @@ func (g *Guard) Held() (time.Duration, string) {
 			return left, HeldBreaker
 		}
 	case circuitbreaker.HalfOpenState:
-		if g.isProbing() {
+		if probing, _ := g.trying(); probing {
 			return probeHold, HeldBreaker
+		}
+	case circuitbreaker.ClosedState:
+		if probing, doubt := g.trying(); probing && doubt {
+			return probeHold, CauseMaintenance
 		}
 	}
 	limit := g.limiter.Limit()
@@ -300,31 +318,52 @@ func (g *Guard) shut() (time.Duration, string) {
 	return 0, ""
 }
 
-// passBreaker lets one probe at a time through a half-open breaker. The breaker's
-// own permits are not used: they could not be given back unused.
-func (g *Guard) passBreaker() (probe bool, held time.Duration) {
+// passBreaker lets one probe at a time through a half-open breaker, and after
+// maintenance. The breaker's own permits are not used: they could not be given back unused.
+func (g *Guard) passBreaker() (probe bool, held time.Duration, cause string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	cause = HeldBreaker
 	switch g.breaker.State() {
 	case circuitbreaker.ClosedState:
-		return false, 0
+		if !g.doubt {
+			return false, 0, ""
+		}
+		cause = CauseMaintenance
 	case circuitbreaker.OpenState:
 		if left := g.breaker.RemainingDelay(); left > 0 {
-			return false, left
+			return false, left, cause
 		}
 		g.breaker.HalfOpen()
 	}
 	if g.probing {
-		return false, probeHold
+		return false, probeHold, cause
 	}
 	g.probing = true
-	return true, 0
+	return true, 0, ""
 }
 
-func (g *Guard) isProbing() bool {
+// trying tells whether a probe is under way, and whether maintenance may not be over.
+func (g *Guard) trying() (probing, doubt bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.probing
+	return g.probing, g.doubt
+}
+
+// onTrial reports that the authority was not well and that one filing at a time, the
+// next or the one under way, shows whether it is again.
+func (g *Guard) onTrial() bool {
+	if held, _ := g.shut(); held > 0 {
+		return false
+	}
+	switch g.breaker.State() {
+	case circuitbreaker.OpenState:
+		return g.breaker.RemainingDelay() <= 0
+	case circuitbreaker.HalfOpenState:
+		return true
+	}
+	_, doubt := g.trying()
+	return doubt
 }
 
 func (g *Guard) endProbe(probe bool) {
@@ -364,6 +403,8 @@ type Status struct {
 	// Held and Cause say for how long and why filings are held back now; 0: they are not.
 	Held  time.Duration
 	Cause string
+	// Trial: it was not well, and one filing at a time shows whether it is again.
+	Trial bool
 	// Quota is in requests a second; 0: unlimited.
 	Quota    float64
 	InFlight int
@@ -381,7 +422,7 @@ func (g *Guard) Status() Status {
 	g.mu.Unlock()
 	out := Status{
 		Authority: g.code, Class: g.conn.Terms().Class, Paused: paused, Breaker: g.breaker.State().String(),
-		Held: held, Cause: cause, Quota: g.cfg.Quota, InFlight: taken, Limit: g.limiter.Limit(),
+		Held: held, Cause: cause, Trial: g.onTrial(), Quota: g.cfg.Quota, InFlight: taken, Limit: g.limiter.Limit(),
 		Requests: g.requests.Load(),
 	}
 	for k := range out.Answers {

@@ -371,3 +371,71 @@ func TestMetricLabelsAreBounded(t *testing.T) {
 		t.Errorf("causes %v", causes)
 	}
 }
+
+func TestAfterMaintenanceOneFilingShowsWhetherItIsOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		maintenance := Outcome{Kind: Busy, Cause: CauseMaintenance, RetryAfter: time.Minute}
+		c := &fake{class: filing.ClassB, submit: maintenance}
+		g := guardOf(t, c, GuardConfig{}, RouterDeps{})
+		trial := func(want bool) {
+			t.Helper()
+			if got := g.Status().Trial; got != want {
+				t.Errorf("on trial: %t, want %t", got, want)
+			}
+		}
+		trial(false)
+		send(t, g)
+		for range 2 {
+			wantHeld(t, g, CauseMaintenance)
+			trial(false)
+			time.Sleep(time.Minute) // synthetic
+			trial(true)
+			release, held, cause := g.Admit(t.Context())
+			if release == nil {
+				t.Fatalf("the trial was held %s: %s", held, cause)
+			}
+			wantHeld(t, g, CauseMaintenance) // one at a time
+			if held, cause := g.Held(); held <= 0 || cause != CauseMaintenance {
+				t.Errorf("beside a trial: held %s %q", held, cause)
+			}
+			g.Submit(t.Context(), Filing{})
+			release(maintenance, time.Millisecond)
+		}
+		time.Sleep(time.Minute) // synthetic
+		c.submit = Outcome{Kind: Accepted}
+		send(t, g)
+		trial(false)
+		for range 3 { // side by side
+			if release, held, cause := g.Admit(t.Context()); release == nil {
+				t.Errorf("held %s after it: %s", held, cause)
+			}
+		}
+	})
+}
+
+func TestAGuardSaysWhenAnOpenBreakerIsToBeTried(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := &fake{class: filing.ClassA}
+		g := guardOf(t, c, GuardConfig{}, RouterDeps{})
+		breakOpen(t, g, c)
+		if g.Status().Trial {
+			t.Error("on trial while the breaker is open")
+		}
+		time.Sleep(12 * time.Second) // synthetic
+		if !g.Status().Trial {
+			t.Error("not on trial when its delay is over")
+		}
+		g.setPaused(true)
+		if g.Status().Trial {
+			t.Error("on trial while paused")
+		}
+		g.setPaused(false)
+		c.submit = Outcome{Kind: Accepted}
+		send(t, g)
+		if s := g.Status(); s.Trial || s.Breaker != "closed" {
+			t.Errorf("after an answer: on trial %t, breaker %s", s.Trial, s.Breaker)
+		}
+	})
+}

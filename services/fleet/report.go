@@ -68,6 +68,8 @@ type Authority struct {
 	// Open: the breaker is open. Shut: closed, paused or under maintenance.
 	Open bool `json:"open,omitempty"`
 	Shut bool `json:"shut,omitempty"`
+	// Trial: it was not well, and one filing at a time shows whether it is again.
+	Trial bool `json:"trial,omitempty"`
 	// Finished since the worker started; Held wait for it in memory now.
 	Finished uint64 `json:"finished"`
 	Held     int    `json:"held,omitempty"`

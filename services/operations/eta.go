@@ -5,6 +5,7 @@ import (
 	"time"
 
 	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/authority"
 	"springtide/services/eta"
 	"springtide/services/filing"
 )
@@ -70,7 +71,7 @@ func (m *Monitor) rangeOf(f *springtidev1.Filing, now time.Time) (eta.Range, boo
 	// Tenants are served in turn, so that a filing may be the next whatever stands before it.
 	q := l.ahead(1, max(1, most))
 	q.Fast = max(q.Fast, l.pace.Quota, l.pace.Capacity)
-	if due := f.GetDueTime().AsTime(); f.GetDueTime() != nil && due.After(q.Opens) {
+	if due := f.GetDueTime().AsTime(); f.GetDueTime() != nil && due.After(q.Opens) && !authority.Endless(f.GetCause()) {
 		q.Opens = due // parked until then
 	}
 	return eta.Of(now, q)

@@ -196,7 +196,10 @@ func (c *core) project(ctx context.Context) error {
 
 // delay releases parked submissions until ctx ends.
 func (c *core) delay(ctx context.Context) error {
-	releaser, err := delay.New(delay.Config{}, delay.Deps{Log: c.events, Logger: c.log, Registerer: c.registry, Tracer: c.tracer})
+	releaser, err := delay.New(delay.Config{}, delay.Deps{
+		Log: c.events, Logger: c.log, Registerer: c.registry, Tracer: c.tracer,
+		Gates: func(ctx context.Context) (fleet.Gates, error) { return fleet.ReadGates(ctx, c.view, submit.Group) },
+	})
 	if err != nil {
 		return err
 	}

@@ -128,7 +128,7 @@ func (r *reporter) authority(s authority.Status) fleet.Authority {
 		Name: s.Authority, Quota: s.Quota, Finished: r.visits[s.Authority], Held: r.held[s.Authority],
 		Open:  s.Cause == authority.HeldBreaker,
 		Shut:  s.Cause == authority.HeldPaused || s.Cause == authority.HeldClosed || s.Cause == authority.CauseMaintenance,
-		Class: s.Class.String(), Paused: s.Paused, Breaker: s.Breaker, Cause: s.Cause,
+		Trial: s.Trial, Class: s.Class.String(), Paused: s.Paused, Breaker: s.Breaker, Cause: s.Cause,
 		Requests: s.Requests, InFlight: s.InFlight, Limit: s.Limit,
 	}
 	if s.Cause == authority.HeldConcurrency && s.Limit < authority.InitialLimit {

@@ -49,7 +49,9 @@ type Submission struct {
 	// Crashes and failures of handling so far, for the poison rule.
 	Failures int32 `protobuf:"varint,14,opt,name=failures,proto3" json:"failures,omitempty"`
 	// Asks for a refused or cancelled return to be filed again unchanged.
-	Reopen        bool `protobuf:"varint,15,opt,name=reopen,proto3" json:"reopen,omitempty"`
+	Reopen bool `protobuf:"varint,15,opt,name=reopen,proto3" json:"reopen,omitempty"`
+	// Set in a delay topic: waits for its authority to be well again, until due_time at the latest.
+	AtGate        bool `protobuf:"varint,16,opt,name=at_gate,json=atGate,proto3" json:"at_gate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -185,6 +187,13 @@ func (x *Submission) GetFailures() int32 {
 func (x *Submission) GetReopen() bool {
 	if x != nil {
 		return x.Reopen
+	}
+	return false
+}
+
+func (x *Submission) GetAtGate() bool {
+	if x != nil {
+		return x.AtGate
 	}
 	return false
 }
@@ -2176,7 +2185,7 @@ var File_springtide_v1_records_proto protoreflect.FileDescriptor
 
 const file_springtide_v1_records_proto_rawDesc = "" +
 	"\n" +
-	"\x1bspringtide/v1/records.proto\x12\rspringtide.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aspringtide/v1/filing.proto\x1a&springtide/v1/operations_service.proto\x1a\x1aspringtide/v1/return.proto\"\xb2\x04\n" +
+	"\x1bspringtide/v1/records.proto\x12\rspringtide.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aspringtide/v1/filing.proto\x1a&springtide/v1/operations_service.proto\x1a\x1aspringtide/v1/return.proto\"\xcb\x04\n" +
 	"\n" +
 	"Submission\x12#\n" +
 	"\rsubmission_id\x18\x01 \x01(\tR\fsubmissionId\x12\x1b\n" +
@@ -2195,7 +2204,8 @@ const file_springtide_v1_records_proto_rawDesc = "" +
 	"\bwarnings\x18\f \x03(\v2\x18.springtide.v1.ViolationR\bwarnings\x125\n" +
 	"\bdue_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\adueTime\x12\x1a\n" +
 	"\bfailures\x18\x0e \x01(\x05R\bfailures\x12\x16\n" +
-	"\x06reopen\x18\x0f \x01(\bR\x06reopen\"\x85\a\n" +
+	"\x06reopen\x18\x0f \x01(\bR\x06reopen\x12\x17\n" +
+	"\aat_gate\x18\x10 \x01(\bR\x06atGate\"\x85\a\n" +
 	"\vLedgerEvent\x12\x1b\n" +
 	"\tfiling_id\x18\x01 \x01(\tR\bfilingId\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12.\n" +
