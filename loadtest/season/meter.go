@@ -38,6 +38,7 @@ type meter struct {
 	start   time.Time
 	client  http.Client
 	lag     atomic.Pointer[map[string]float64]
+	open    atomic.Int64 // filings without a final state, as the front door counts them; -1: not known
 	samples []reading
 	ready   []workers
 }
@@ -49,7 +50,9 @@ type workers struct {
 }
 
 func newMeter(s *site, start time.Time) *meter {
-	return &meter{site: s, start: start, client: http.Client{Timeout: 800 * time.Millisecond, Transport: &http.Transport{}}}
+	m := &meter{site: s, start: start, client: http.Client{Timeout: 800 * time.Millisecond, Transport: &http.Transport{}}}
+	m.open.Store(-1)
+	return m
 }
 
 // run samples until ctx ends.
@@ -75,12 +78,16 @@ func (m *meter) take(ctx context.Context) {
 	own, _ := rig.UsageOf(os.Getpid())
 	s.own = own.CPU
 	w := workers{at: s.at, ready: map[string]float64{}, wanted: map[string]float64{}}
+	open := -1.0
 	for _, p := range m.site.members {
 		if p.admin == "" {
 			continue
 		}
+		told := -1.0 // every front door counts all filings
 		m.scrape(ctx, p.admin, func(name, group string, value float64) {
 			switch name {
+			case openFilings:
+				told = max(told, 0) + value
 			case "springtide_admission_backlog":
 				s.lag[group] = max(s.lag[group], value)
 			case "springtide_scale_worker_seconds_total":
@@ -94,7 +101,9 @@ func (m *meter) take(ctx context.Context) {
 				w.wanted[group] = max(w.wanted[group], value)
 			}
 		})
+		open = max(open, told)
 	}
+	m.open.Store(int64(open))
 	m.samples = append(m.samples, s)
 	m.lag.Store(&s.lag)
 	if len(w.wanted) > 0 {
@@ -110,7 +119,10 @@ func (m *meter) newest() map[string]float64 {
 	return nil
 }
 
-// scrape reads the metrics of a process that have a group. One that does not answer is left out.
+// openFilings is what a front door's overview counts, by authority.
+const openFilings = "springtide_overview_authority_open_filings"
+
+// scrape reads the metrics of a process that readMetrics gives. One that does not answer is left out.
 func (m *meter) scrape(ctx context.Context, address string, use func(name, group string, value float64)) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", nil)
 	if err != nil {
@@ -124,13 +136,14 @@ func (m *meter) scrape(ctx context.Context, address string, use func(name, group
 	readMetrics(res.Body, use)
 }
 
-// readMetrics reads the lines of Prometheus's text that have a group among their labels.
+// readMetrics reads the lines of Prometheus's text that have a group among their labels,
+// and those of openFilings without one.
 func readMetrics(r io.Reader, use func(name, group string, value float64)) {
 	for lines := bufio.NewScanner(r); lines.Scan(); {
 		name, rest, ok := strings.Cut(lines.Text(), "{")
 		labels, number, closed := strings.Cut(rest, "} ")
 		_, group, found := strings.Cut(labels, `group="`)
-		if !ok || !closed || !found || strings.HasPrefix(name, "#") {
+		if !ok || !closed || !found && name != openFilings || strings.HasPrefix(name, "#") {
 			continue
 		}
 		group, _, _ = strings.Cut(group, `"`)

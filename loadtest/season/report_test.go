@@ -217,13 +217,14 @@ func TestBucketsAreOnePerCentWide(t *testing.T) {
 	}
 }
 
-func TestMetricsWithAGroupAreRead(t *testing.T) {
+func TestMetricsWithAGroupAndOpenFilingsAreRead(t *testing.T) {
 	t.Parallel()
 	text := "# HELP x y{group=\"a\"} 1\nspringtide_admission_backlog{group=\"submit\"} 12\nother 3\n" +
-		"springtide_scale_worker_seconds_total{group=\"validate\",x=\"y\"} 1.5e+02 1700000000\nbroken{group=\"a\"}\n"
+		"springtide_scale_worker_seconds_total{group=\"validate\",x=\"y\"} 1.5e+02 1700000000\nbroken{group=\"a\"}\n" +
+		openFilings + "{authority=\"cn.11\"} 7\nsomething{authority=\"cn.11\"} 8\n"
 	got := map[string]float64{}
 	readMetrics(strings.NewReader(text), func(name, group string, v float64) { got[name+" "+group] = v })
-	want := map[string]float64{"springtide_admission_backlog submit": 12, "springtide_scale_worker_seconds_total validate": 150}
+	want := map[string]float64{"springtide_admission_backlog submit": 12, "springtide_scale_worker_seconds_total validate": 150, openFilings + " ": 7}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -17,8 +17,9 @@ type Now struct {
 	// Phase is "starting", "season", "drain", "last word" or "verdict".
 	Phase   string  `json:"phase"`
 	Seconds float64 `json:"seconds"`
-	// Planned, Acked, Ended and Accepted are filings so far; Ended and Accepted as far as
-	// anybody has looked, Open likewise.
+	// Planned, Acked, Ended and Accepted are filings so far. Open are those without a final
+	// state as the front door counts them, and Ended the rest; where it does not say, as far
+	// as a client has looked, which is late when thousands wait. Accepted always are.
 	Planned  int64 `json:"planned"`
 	Acked    int64 `json:"acked"`
 	Open     int   `json:"open"`
@@ -207,6 +208,10 @@ func (r *season) tell(ctx context.Context) {
 			}
 		}
 		now.Open, now.Ended, now.Accepted = r.notes.counts()
+		if open := int(r.meter.open.Load()); open >= 0 {
+			now.Open = open
+			now.Ended = max(0, int(now.Acked)-open)
+		}
 		r.player.mu.Lock()
 		for _, n := range r.player.refusals {
 			now.Refused += n

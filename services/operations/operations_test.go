@@ -339,6 +339,16 @@ func TestAFilingIsExpectedAfterWhatStandsBeforeIt(t *testing.T) {
 	if ideal := i.now.Add(time.Duration(open/100) * time.Second); newest.GetEarliest().AsTime().After(ideal) || newest.GetLatest().AsTime().Before(ideal) {
 		t.Errorf("the newest %v, want around %v", newest, ideal)
 	}
+	// A time until which it is parked bounds it, unless it goes on as soon as its authority is back.
+	due := i.now.Add(12 * time.Hour)
+	for cause, bounds := range map[string]bool{"closed": true, "breaker_open": false, "paused": false, "maintenance": false} {
+		e, ok := i.monitor.Eta(&springtidev1.Filing{
+			State: springtidev1.FilingState_FILING_STATE_WAITING, Authority: "cn.31", ReceiveTime: timestamppb.New(i.now), DueTime: timestamppb.New(due), Cause: cause,
+		})
+		if !ok || !e.GetEarliest().AsTime().Before(due) != bounds {
+			t.Errorf("parked, %s: %v", cause, e)
+		}
+	}
 	for _, state := range []springtidev1.FilingState{
 		springtidev1.FilingState_FILING_STATE_ACCEPTED, springtidev1.FilingState_FILING_STATE_CONFIRMING, springtidev1.FilingState_FILING_STATE_INVALID,
 	} {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/authority"
 	"springtide/services/filing"
 )
 
@@ -49,7 +50,11 @@ func (a *app) detail(b *strings.Builder, f *springtidev1.Filing) {
 		pairs = append(pairs, [2]string{l.say("回执号", "receipt"), r.GetNumber()}, [2]string{l.say("受理时间", "accepted"), clock(r.GetAcceptTime())})
 	}
 	if f.GetDueTime() != nil {
-		pairs = append(pairs, [2]string{l.say("下次重试", "next try"), clock(f.GetDueTime())})
+		when := l.say("下次重试", "next try")
+		if authority.Endless(f.GetCause()) { // sooner, if the authority is back before
+			when = l.say("最迟重试", "next try by")
+		}
+		pairs = append(pairs, [2]string{when, clock(f.GetDueTime())})
 	}
 	if e := f.GetEta(); e != nil {
 		pairs = append(pairs, [2]string{l.say("预计办结", "expected"), clock(e.GetEarliest()) + " .. " + clock(e.GetLatest())})
