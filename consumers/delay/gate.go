@@ -19,7 +19,7 @@ const (
 	calm = fleet.GateAge + 2*lookEvery
 	// tryEvery is the least time between two records that are let out to try one
 	// authority's gate; where nobody says how it stands, tryUnknown.
-	tryEvery, tryUnknown = 5 * time.Second, 30 * time.Second
+	tryEvery, tryUnknown = 3 * time.Second, 30 * time.Second
 )
 
 // gates is what a Releaser's shelves know of the authorities, together. Nobody else asks

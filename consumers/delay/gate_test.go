@@ -107,9 +107,9 @@ func TestOneOfThoseAtAGateIsLetOutToTry(t *testing.T) {
 		}
 		w, stop := b.open()
 		w.say(trial)
-		time.Sleep(8 * time.Second)
+		time.Sleep(7 * time.Second)
 		b.want("0")
-		time.Sleep(5 * time.Second) // it did not get through, or never asked
+		time.Sleep(3 * time.Second) // it did not get through, or never asked
 		b.want("0", "1")
 		w.say(shut)
 		time.Sleep(time.Minute)
