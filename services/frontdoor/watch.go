@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/filing"
@@ -130,8 +131,8 @@ func (w *watch) follow(ctx context.Context, watcher Watcher) error {
 			return fmt.Errorf("watch: %w", err)
 		}
 		switch {
-		case len(changes.IDs) > 0 && !changes.Resync:
-			err = w.read(ctx, changes.IDs)
+		case len(changes.Rows) > 0 && !changes.Resync:
+			err = w.tell(changes.Rows)
 		case w.month != "" && !changes.Resync && time.Since(w.listedAt) < restInPeriod*w.door.cfg.WatchEvery:
 		case w.listed():
 			err = w.list(ctx)
@@ -171,6 +172,20 @@ func (w *watch) open() []filing.ID {
 		}
 	}
 	return ids
+}
+
+// tell sends rows that were read for all who watch them.
+func (w *watch) tell(rows []status.Row) error {
+	for _, row := range rows {
+		id := filing.ID(row.Filing.GetFilingId())
+		if !visible(w.who, row.Tenant, row.Filing) || !w.wants(id, row.Filing) {
+			continue
+		}
+		if err := w.send(id, w.door.dressed(proto.CloneOf(row.Filing))); err != nil { // the row is everybody's
+			return err
+		}
+	}
+	return nil
 }
 
 // read sends what changed of some filings. A view that cannot answer now is asked again later.
@@ -222,13 +237,22 @@ func (w *watch) list(ctx context.Context) error {
 	}
 }
 
+// wants reports whether a filing is followed and was not sent in this version or a newer one.
+func (w *watch) wants(id filing.ID, f *springtidev1.Filing) bool {
+	last, known := w.sent[id]
+	switch {
+	case known:
+		return f.GetVersion() > last
+	case len(w.sent) >= w.most:
+		return false
+	default:
+		return (w.batch == "" || f.GetBatchId() == w.batch) && (w.month == "" || strings.HasPrefix(f.GetPeriod().GetEnd(), w.month+"-"))
+	}
+}
+
 // send sends a filing unless this version or a newer one was sent.
 func (w *watch) send(id filing.ID, f *springtidev1.Filing) error {
-	last, known := w.sent[id]
-	if known && f.GetVersion() <= last || !known && len(w.sent) >= w.most {
-		return nil
-	}
-	if !known && (w.batch != "" && f.GetBatchId() != w.batch || w.month != "" && !strings.HasPrefix(f.GetPeriod().GetEnd(), w.month+"-")) {
+	if !w.wants(id, f) {
 		return nil
 	}
 	w.sent[id] = f.GetVersion()

@@ -184,13 +184,13 @@ func (w *world) catchUp() {
 }
 
 func (w *world) notify(id filing.ID, row status.Row) {
-	if w.lostNotices {
+	if w.lostNotices || w.viewErr != nil { // what changed is read from the view
 		return
 	}
 	for watcher := range w.watches {
 		in := watcher.in
-		if in.Tenant == row.Tenant && (slices.Contains(in.IDs, id) || in.Batch != "" && in.Batch == row.Filing.GetBatchId()) {
-			watcher.pending = append(watcher.pending, id)
+		if in.Tenant == row.Tenant && (in.All || slices.Contains(in.IDs, id) || in.Batch != "" && in.Batch == row.Filing.GetBatchId()) {
+			watcher.pending = append(watcher.pending, status.Row{Tenant: row.Tenant, Filing: proto.CloneOf(row.Filing)})
 			watcher.signal()
 		}
 	}
@@ -373,7 +373,7 @@ type worldWatcher struct {
 	world   *world
 	in      status.Interest
 	wake    chan struct{}
-	pending []filing.ID
+	pending []status.Row
 }
 
 func (w *worldWatcher) signal() {
@@ -386,11 +386,11 @@ func (w *worldWatcher) signal() {
 func (w *worldWatcher) Next(ctx context.Context) (status.Changes, error) {
 	for {
 		w.world.mu.Lock()
-		ids := w.pending
+		rows := w.pending
 		w.pending = nil
 		w.world.mu.Unlock()
-		if len(ids) > 0 {
-			return status.Changes{IDs: ids}, nil
+		if len(rows) > 0 {
+			return status.Changes{Rows: rows}, nil
 		}
 		select {
 		case <-ctx.Done():

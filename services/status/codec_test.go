@@ -3,6 +3,7 @@ package status
 import (
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,13 +120,21 @@ func FuzzNotice(f *testing.F) {
 	f.Add("x")
 	f.Fuzz(func(t *testing.T, notice string) {
 		h := newHub(1)
-		w := &Watcher{hub: h, in: Interest{Tenant: "acme", IDs: []filing.ID{id}, Batch: "b1"}, wake: make(chan struct{}, 1), pending: map[filing.ID]struct{}{}}
+		w := &Watcher{hub: h, in: Interest{Tenant: "acme", IDs: []filing.ID{id}, Batch: "b1"}, wake: make(chan struct{}, 1), pending: make(map[filing.ID]Row)}
 		if err := h.add(w); err != nil {
 			t.Fatal(err)
 		}
 		h.dispatch(enc, notice)
-		if c, ok := h.collect(w); ok && notice == "" != c.Resync && len(c.IDs) == 0 {
+		if c, ok := h.collect(w); ok != (notice == "") || ok && !c.Resync {
 			t.Fatalf("%+v", c)
+		}
+		// What is to be read is what is watched.
+		for ids, who := h.take(); len(ids) > 0; ids, who = h.take() {
+			for i := range ids {
+				if ids[i] != id && !slices.Contains(who[i].batches, batchIndex("acme", "b1")) {
+					t.Fatalf("%s of %+v is to be read", ids[i], who[i])
+				}
+			}
 		}
 	})
 }

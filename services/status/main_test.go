@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -30,6 +31,8 @@ type env struct {
 	cfg status.Config
 	raw redis.UniversalClient
 	srv *embedded.Server // nil on a real server
+	// counted are the view's metrics.
+	counted *prometheus.Registry
 	// barriers counts the uses of settle.
 	barriers int64
 }
@@ -69,14 +72,15 @@ func open(t testing.TB, cfg status.Config) *env {
 		cfg.Partitions = partitions
 	}
 	cfg.ReadTimeout, cfg.WriteTimeout = 30*time.Second, 30*time.Second // never what a test is about
-	v, err := status.New(cfg, status.Deps{Log: slog.New(slog.DiscardHandler)})
+	counted := prometheus.NewRegistry()
+	v, err := status.New(cfg, status.Deps{Log: slog.New(slog.DiscardHandler), Metrics: counted})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if cfg.Prefix == "" {
 		cfg.Prefix = "st"
 	}
-	e := &env{View: v, cfg: cfg, raw: redis.NewUniversalClient(&redis.UniversalOptions{Addrs: cfg.Addrs})}
+	e := &env{View: v, cfg: cfg, raw: redis.NewUniversalClient(&redis.UniversalOptions{Addrs: cfg.Addrs}), counted: counted}
 	t.Cleanup(func() {
 		if err := v.Close(); err != nil {
 			t.Error(err)

@@ -2,7 +2,6 @@ package status
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -26,20 +25,8 @@ type Lookup struct {
 	Filing *springtidev1.Filing
 }
 
-// getLua reads rows together with the mark that says what their absence means.
-//
-//	KEYS 1 mark, 2 rows
-//	ARGV raw ids
-//	Returns {phase, era, submitted, ledger, steps, {row or nil, ...}}
-const getLua = `
-local m = redis.call('HMGET', KEYS[1], 'p', 'e', 's', 'l', 'c')
-local rows = {}
-if m[1] == '2' then rows = redis.call('HMGET', KEYS[2], unpack(ARGV)) end
-return {m[1], m[2], m[3], m[4], m[5], rows}
-`
-
-// Get looks up to 1000 ids up in one round trip and answers in their order. An
-// id that is none is simply not found.
+// Get looks up to 1000 ids up and answers in their order. An id that is none is
+// simply not found. Calls that come together share round trips.
 func (v *View) Get(ctx context.Context, ids []filing.ID) ([]Lookup, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -47,42 +34,26 @@ func (v *View) Get(ctx context.Context, ids []filing.ID) ([]Lookup, error) {
 	if len(ids) > maxIDs {
 		return nil, fmt.Errorf("%d ids: %w", len(ids), ErrInvalid)
 	}
-	ctx, cancel := v.reading(ctx)
-	defer cancel()
-	enc, at := idEncoding(), newGroups(v.cfg.Partitions)
-	for i, id := range ids {
-		at.add(v.partition(id), i)
-	}
-	calls := make([]call, 0, len(at.order))
-	for _, p := range at.order {
-		slot, args := v.slot(p), make([]any, 0, len(at.members[p]))
-		for _, i := range at.members[p] {
-			args = append(args, rawID(enc, ids[i])) // "" is no row's field
-		}
-		calls = append(calls, call{[]string{slot + keyMark, slot + keyRows}, args})
-	}
-	replies, err := v.eval(ctx, "get", v.scripts.get, calls...)
+	answers, err := v.ask(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]Lookup, len(ids))
-	for n, p := range at.order {
-		r := replyOf(replies[n])
-		mark, rows := r.mark(), r.array()
-		for _, i := range at.members[p] {
-			out[i].Mark = mark
-			if mark.Phase != PhaseReady {
-				continue
-			}
-			if err := out[i].fill(rows.text()); err != nil {
-				return nil, fmt.Errorf("status: filing %s: %w", ids[i], err)
-			}
-		}
-		if err := errors.Join(r.err("get"), rows.err("get")); err != nil {
-			return nil, err
+	for i, a := range answers {
+		if out[i], err = a.lookup(); err != nil {
+			return nil, fmt.Errorf("status: filing %s: %w", ids[i], err)
 		}
 	}
 	return out, nil
+}
+
+// lookup decodes an answer.
+func (a answer) lookup() (Lookup, error) {
+	l := Lookup{Mark: a.mark}
+	if a.err != nil {
+		return l, a.err
+	}
+	return l, l.fill(a.row)
 }
 
 func (l *Lookup) fill(stored string) error {

@@ -118,6 +118,7 @@ type View struct {
 	scripts scripts
 	metrics metrics
 	hub     *hub
+	reads   gatherer
 }
 
 // New makes a view. It does not connect: Redis may come later.
@@ -161,7 +162,9 @@ func newClient(cfg Config) redis.UniversalClient {
 
 // Close drops all connections. Run must have returned.
 func (v *View) Close() error {
-	if err := v.client.Close(); err != nil {
+	err := v.client.Close()
+	v.reads.reading.Wait() // they end with their connections
+	if err != nil {
 		return fmt.Errorf("status: close: %w", err)
 	}
 	return nil

@@ -15,10 +15,11 @@ import (
 )
 
 // Change notices. Apply publishes the changed ids on one channel; each process
-// that runs Run has one subscription and hands them to its watchers in memory.
-// A notice may be lost (Redis publishes at most once), so a watcher is told to
-// read everything again after each gap that can be seen, and reads again now and
-// then for those that cannot.
+// that runs Run has one subscription, reads what somebody watches once for all
+// (see share.go), and hands it to its watchers in memory. A notice may be lost
+// (Redis publishes at most once), so a watcher is told to read everything again
+// after each gap that can be seen, and reads again now and then for those that
+// cannot.
 
 const (
 	// quiet is how long the subscription may be silent before it is probed, and again before it is given up.
@@ -37,10 +38,11 @@ type Interest struct {
 	All    bool
 }
 
-// Changes say what to read again.
+// Changes are what is new.
 type Changes struct {
-	// IDs changed, each at least once, in no order.
-	IDs []filing.ID
+	// Rows changed, each at least once, in no order, as they are in the view at or after the change.
+	// Other watchers are given the same: they must not be changed. All are of the watcher's tenant.
+	Rows []Row
 	// Resync: notices were lost or too many; read all of the interest again.
 	Resync bool
 }
@@ -53,7 +55,7 @@ type Watcher struct {
 	wake chan struct{} // one place: "there is something"
 
 	// guarded by hub.mu
-	pending map[filing.ID]struct{}
+	pending map[filing.ID]Row
 	resync  bool
 }
 
@@ -66,7 +68,7 @@ func (v *View) Watch(in Interest) (*Watcher, error) {
 	if len(in.IDs) > maxIDs || (len(in.IDs) == 0 && in.Batch == "" && !in.All) || len(in.Batch) > maxName {
 		return nil, fmt.Errorf("status: watch: %d ids: %w", len(in.IDs), ErrInvalid)
 	}
-	w := &Watcher{hub: v.hub, in: in, wake: make(chan struct{}, 1), pending: map[filing.ID]struct{}{}}
+	w := &Watcher{hub: v.hub, in: in, wake: make(chan struct{}, 1), pending: make(map[filing.ID]Row)}
 	if err := v.hub.add(w); err != nil {
 		return nil, fmt.Errorf("status: watch: %w", err)
 	}
@@ -99,13 +101,17 @@ type hub struct {
 	byID    map[filing.ID]map[*Watcher]struct{}
 	byBatch map[string]map[*Watcher]struct{} // by batchIndex
 	whole   map[string]map[*Watcher]struct{} // by tenant: those that watch all of it
+
+	// changed are the filings that somebody watches and that are to be read.
+	changed map[filing.ID]origins
+	stirred chan struct{} // one place: "there is something to read"
 }
 
 func newHub(most int) *hub {
 	return &hub{
 		most: most, all: map[*Watcher]struct{}{},
 		byID: map[filing.ID]map[*Watcher]struct{}{}, byBatch: map[string]map[*Watcher]struct{}{},
-		whole: map[string]map[*Watcher]struct{}{},
+		whole: map[string]map[*Watcher]struct{}{}, changed: map[filing.ID]origins{}, stirred: make(chan struct{}, 1),
 	}
 }
 
@@ -160,8 +166,8 @@ func (h *hub) collect(w *Watcher) (Changes, bool) {
 		return Changes{}, false
 	}
 	c := Changes{Resync: w.resync}
-	for id := range w.pending {
-		c.IDs = append(c.IDs, id)
+	for _, row := range w.pending {
+		c.Rows = append(c.Rows, row)
 	}
 	w.resync = false
 	clear(w.pending)
@@ -172,6 +178,12 @@ func (h *hub) collect(w *Watcher) (Changes, bool) {
 func (h *hub) resync() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.resyncAll()
+}
+
+// resyncAll is called with hub.mu held.
+func (h *hub) resyncAll() {
+	clear(h.changed)
 	for w := range h.all {
 		w.all()
 	}
@@ -184,13 +196,15 @@ func (w *Watcher) all() {
 	w.signal()
 }
 
-func (w *Watcher) one(id filing.ID) {
+func (w *Watcher) one(id filing.ID, row Row) {
+	old, known := w.pending[id]
 	switch {
-	case w.resync: // reads all anyway
-	case len(w.pending) >= maxPending:
+	case w.resync, row.Tenant != w.in.Tenant: // reads all anyway; is not told of it
+	case known && old.Filing.GetVersion() > row.Filing.GetVersion():
+	case !known && len(w.pending) >= maxPending:
 		w.all()
 	default:
-		w.pending[id] = struct{}{}
+		w.pending[id] = row
 		w.signal()
 	}
 }
@@ -202,8 +216,8 @@ func (w *Watcher) signal() {
 	}
 }
 
-// dispatch hands one notice out: raw id, tenant and batch of each changed row,
-// or nothing at all when everybody should read again.
+// dispatch takes one notice in: raw id, tenant and batch of each changed row, or
+// nothing at all when everybody should read again. What nobody watches is forgotten.
 func (h *hub) dispatch(enc *base32.Encoding, notice string) {
 	if notice == "" {
 		h.resync()
@@ -224,23 +238,16 @@ func (h *hub) dispatch(enc *base32.Encoding, notice string) {
 		if !ok {
 			return
 		}
-		for w := range h.byID[id] {
-			if w.in.Tenant == tenant {
-				w.one(id)
-			}
-		}
-		for w := range h.byBatch["b:"+names[:len(names)-len(notice)]] {
-			w.one(id)
-		}
-		for w := range h.whole[tenant] {
-			w.one(id)
-		}
+		h.note(id, tenant, "b:"+names[:len(names)-len(notice)])
 	}
 }
 
 // Run keeps the subscription that feeds the watchers of this process until ctx
 // ends. Without it, watchers hear nothing. It returns nil; it is called once.
 func (v *View) Run(ctx context.Context) error {
+	var sharing sync.WaitGroup
+	defer sharing.Wait()
+	sharing.Go(func() { v.share(ctx) })
 	pause := leastPause
 	for ctx.Err() == nil {
 		lived, err := v.follow(ctx)

@@ -50,7 +50,7 @@ func (e *env) settle(t *testing.T, marks []status.Mark) {
 			e.barriers++
 			marker.Filing.Version = e.barriers
 			e.put(t, marks, marker)
-			seen = slices.Contains(must(w.Next(t.Context()))(t).IDs, idOf(marker))
+			seen = slices.Contains(ids(must(w.Next(t.Context()))(t).Rows), idOf(marker))
 		}
 		w.Close()
 	}
@@ -87,9 +87,10 @@ func TestWatchTellsWhatChanged(t *testing.T) {
 			{"both", both, ids([]status.Row{a, b})},
 		} {
 			got := must(c.w.Next(t.Context()))(t)
-			slices.Sort(got.IDs)
+			told := ids(got.Rows)
+			slices.Sort(told)
 			slices.Sort(c.want)
-			if got.Resync || !slices.Equal(got.IDs, c.want) {
+			if got.Resync || !slices.Equal(told, c.want) {
 				t.Errorf("%s: %+v, want %v", c.name, got, c.want)
 			}
 		}
@@ -110,12 +111,12 @@ func TestWatchSlowConsumerIsToldToReadAll(t *testing.T) {
 		}
 		e.put(t, marks, rows...)
 		e.settle(t, marks) // nothing waited for the slow one
-		if c := must(slow.Next(t.Context()))(t); !c.Resync || len(c.IDs) != 0 {
-			t.Errorf("slow: resync %v, %d ids", c.Resync, len(c.IDs))
+		if c := must(slow.Next(t.Context()))(t); !c.Resync || len(c.Rows) != 0 {
+			t.Errorf("slow: resync %v, %d rows", c.Resync, len(c.Rows))
 		}
 		// Afterwards it hears single changes again.
 		e.put(t, marks, row("acme", 7, 2))
-		if c := must(slow.Next(t.Context()))(t); c.Resync || !slices.Equal(c.IDs, []filing.ID{idOf(rows[7])}) {
+		if c := must(slow.Next(t.Context()))(t); c.Resync || !slices.Equal(ids(c.Rows), []filing.ID{idOf(rows[7])}) {
 			t.Errorf("afterwards: %+v", c)
 		}
 		ended, cancel := context.WithCancel(t.Context())
@@ -135,7 +136,7 @@ func TestWatchIsSilentDuringARebuildAndResyncsAfter(t *testing.T) {
 		m := must(e.BeginRebuild(t.Context(), 1))(t)
 		a := must(e.Apply(t.Context(), status.Batch{Partition: 1, Rows: rows, Expect: m}))(t)
 		must(e.FinishRebuild(t.Context(), 1, a.Mark, 1, 1))(t)
-		if c := must(w.Next(t.Context()))(t); !c.Resync || len(c.IDs) != 0 {
+		if c := must(w.Next(t.Context()))(t); !c.Resync || len(c.Rows) != 0 {
 			t.Errorf("%+v", c)
 		}
 	})
@@ -162,7 +163,7 @@ func TestWatchResyncsAfterALostConnection(t *testing.T) {
 	}
 	r := row("acme", 1, 1)
 	e.put(t, marks, r)
-	if c := must(w.Next(t.Context()))(t); c.Resync || !slices.Equal(c.IDs, []filing.ID{idOf(r)}) {
+	if c := must(w.Next(t.Context()))(t); c.Resync || !slices.Equal(ids(c.Rows), []filing.ID{idOf(r)}) {
 		t.Errorf("afterwards: %+v", c)
 	}
 }

@@ -1,0 +1,156 @@
+package status
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/filing"
+)
+
+func askOf(n int) *ask { return &ask{ids: make([]filing.ID, n), done: make(chan struct{})} }
+
+func TestReadsThatComeWhileOthersAreOutGoTogether(t *testing.T) {
+	t.Parallel()
+	var g gatherer
+	begun, end := make(chan []*ask), make(chan struct{})
+	read := func() {
+		for some := g.take(); len(some) > 0; some = g.take() {
+			begun <- some
+			<-end
+		}
+	}
+	join := func(a *ask) {
+		if err := g.join(a, read); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range readsOut { // each goes at once
+		join(askOf(1))
+		if some := <-begun; len(some) != 1 {
+			t.Fatalf("%d asks in a read of its own", len(some))
+		}
+	}
+	left := askOf(5)
+	join(left)
+	g.leave(left)
+	for range maxIDs - 10 {
+		join(askOf(1))
+	}
+	join(askOf(11)) // does not fit any more
+	end <- struct{}{}
+	if some := <-begun; len(some) != maxIDs-10 {
+		t.Errorf("%d asks in the next read, want all that waited and fit", len(some))
+	}
+	end <- struct{}{}
+	if some := <-begun; len(some) != 1 || len(some[0].ids) != 11 {
+		t.Errorf("%d asks in the last read", len(some))
+	}
+	close(end)
+	g.reading.Wait()
+	if g.out != 0 || g.size != 0 || len(g.waiting) != 0 {
+		t.Errorf("%d reads out, %d ids wait, when all is done", g.out, g.size)
+	}
+}
+
+func TestReadsThatWaitAreBounded(t *testing.T) {
+	t.Parallel()
+	var g gatherer
+	hold := make(chan struct{})
+	for range maxWaiting / maxIDs {
+		if err := g.join(askOf(maxIDs), func() { <-hold }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := g.join(askOf(1), func() {}); !errors.Is(err, errTooManyReads) {
+		t.Errorf("one too many: %v", err)
+	}
+	close(hold)
+	g.reading.Wait()
+}
+
+func TestRowsCountOnlyIfNothingWasWipedWhileTheyWereRead(t *testing.T) {
+	t.Parallel()
+	missing, rebuilding := make([]any, 5), []any{"1", "new", "0", "0", "0"}
+	ready, later, other := []any{"2", "era", "7", "9", "3"}, []any{"2", "era", "8", "9", "4"}, []any{"2", "new", "7", "9", "3"}
+	for name, c := range map[string]struct {
+		before, after []any
+		want          Phase
+	}{
+		"nothing happened":      {ready, ready, PhaseReady},
+		"more was written":      {ready, later, PhaseReady},
+		"it was wiped":          {ready, missing, PhaseMissing},
+		"a rebuild began":       {ready, rebuilding, PhaseRebuilding},
+		"a whole rebuild":       {ready, other, PhaseRebuilding},
+		"a rebuild ended":       {rebuilding, other, PhaseRebuilding},
+		"nothing was there yet": {missing, missing, PhaseMissing},
+	} {
+		ctx := context.Background()
+		cmds := lookupCmds{redis.NewSliceCmd(ctx), redis.NewSliceCmd(ctx), redis.NewSliceCmd(ctx)}
+		cmds.before.SetVal(c.before)
+		cmds.rows.SetVal([]any{nil, "row"})
+		cmds.after.SetVal(c.after)
+		mark, rows, err := cmds.result()
+		if err != nil || mark.Phase != c.want || len(rows) != 2 {
+			t.Errorf("%s: %+v, %v, want %s", name, mark, err, c.want)
+		}
+		if mark.Phase == PhaseReady && mark.Submitted != 7 {
+			t.Errorf("%s: the rows are said to be newer than is known: %+v", name, mark)
+		}
+	}
+}
+
+func TestARowIsHandedToItsTenantAloneAndNeverAnOlderOne(t *testing.T) {
+	t.Parallel()
+	const id = filing.ID("f")
+	h := newHub(10)
+	watcher := func(in Interest) *Watcher {
+		w := &Watcher{hub: h, in: in, wake: make(chan struct{}, 1), pending: make(map[filing.ID]Row)}
+		if err := h.add(w); err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	batch := batchIndex("acme", "b1")
+	ours, foreign := watcher(Interest{Tenant: "acme", IDs: []filing.ID{id}}), watcher(Interest{Tenant: "other", IDs: []filing.ID{id}})
+	row := func(tenant string, version int64) Row {
+		return Row{Tenant: tenant, Filing: &springtidev1.Filing{FilingId: string(id), Version: version}}
+	}
+	o := origins{tenant: "acme", batches: []string{batch}}
+	h.hand(id, o, row("acme", 2))
+	h.hand(id, o, row("acme", 1))
+	if c, ok := h.collect(foreign); ok {
+		t.Errorf("another tenant was given %+v", c)
+	}
+	if c, ok := h.collect(ours); !ok || len(c.Rows) != 1 || c.Rows[0].Filing.GetVersion() != 2 {
+		t.Errorf("told %+v, want version 2", c)
+	}
+	// Not even if the notice and the row disagree about whose it is.
+	h.hand(id, o, row("other", 3))
+	if c, ok := h.collect(ours); ok {
+		t.Errorf("was given another tenant's %+v", c)
+	}
+}
+
+func TestMoreChangesThanCanWaitAreReadByEverybody(t *testing.T) {
+	t.Parallel()
+	h := newHub(1)
+	w := &Watcher{hub: h, in: Interest{Tenant: "acme", All: true}, wake: make(chan struct{}, 1), pending: make(map[filing.ID]Row)}
+	if err := h.add(w); err != nil {
+		t.Fatal(err)
+	}
+	for i := range maxChanged + 1 {
+		h.mu.Lock()
+		h.note(filing.ID(filing.BatchID("acme", string(rune(i)))), "acme", "b:")
+		h.mu.Unlock()
+	}
+	if len(h.changed) > maxChanged {
+		t.Errorf("%d filings wait to be read", len(h.changed))
+	}
+	if c, ok := h.collect(w); !ok || !c.Resync {
+		t.Errorf("%+v, want a resync", c)
+	}
+}
