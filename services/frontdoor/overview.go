@@ -35,10 +35,11 @@ func (o *operators) WatchOverview(
 	if o.deps.Monitor == nil {
 		return o.UnimplementedOperationsServiceServer.WatchOverview(req, stream)
 	}
-	if !o.watches.TryAcquire(1) {
-		return &filing.Error{Reason: filing.ReasonOverloaded, RetryAfter: 5 * time.Second}
+	tenant := identityOf(stream.Context()).Tenant
+	if err := o.watches.take(tenant); err != nil {
+		return err
 	}
-	defer o.watches.Release(1)
+	defer o.watches.leave(tenant)
 	for {
 		now, newer, err := o.deps.Monitor.Overview()
 		if err == nil {

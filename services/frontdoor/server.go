@@ -17,7 +17,6 @@ import (
 	"net"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -58,8 +57,8 @@ type Config struct {
 	MaxStreams uint32
 	// MaxInFlight and MaxInFlightBytes bound the submissions that wait for the log. 0: 20,000 and 256 MiB.
 	MaxInFlight, MaxInFlightBytes int64
-	// MaxWatches bounds the open WatchFilings calls. 0: 10,000.
-	MaxWatches int64
+	// MaxWatches bounds the open WatchFilings calls, MaxTenantWatches those of one tenant. 0: 10,000, and half of them.
+	MaxWatches, MaxTenantWatches int64
 	// CacheSize bounds the accepted filings kept in memory. 0: 10,000.
 	CacheSize int
 
@@ -91,6 +90,7 @@ func (c Config) withDefaults() Config {
 	orInt(&c.MaxInFlight, 20_000)
 	orInt(&c.MaxInFlightBytes, 256<<20)
 	orInt(&c.MaxWatches, 10_000)
+	orInt(&c.MaxTenantWatches, max(1, c.MaxWatches/2))
 	orInt(&c.CacheSize, 10_000)
 	orInt(&c.RequestTimeout, 30*time.Second)
 	orInt(&c.AppendTimeout, 10*time.Second)
@@ -115,7 +115,7 @@ func (c Config) validate() error {
 		errs = append(errs, fmt.Errorf("%d partitions: want at least 1", c.Partitions))
 	}
 	if c.MaxReturnBytes < 0 || c.MaxMessageBytes < c.MaxReturnBytes || c.MaxInFlight < 0 || c.MaxInFlightBytes < 0 ||
-		c.MaxWatches < 0 || c.CacheSize < 0 {
+		c.MaxWatches < 0 || c.MaxTenantWatches < 0 || c.CacheSize < 0 {
 		errs = append(errs, errors.New("bounds must be positive, and a return must fit into a message"))
 	}
 	for _, t := range []time.Duration{
@@ -191,8 +191,7 @@ type door struct {
 	cache     *cache
 	inFlight  *semaphore.Weighted
 	bytes     *semaphore.Weighted
-	watches   *semaphore.Weighted
-	watching  atomic.Int64 // open watches
+	watches   *places
 	turns     *turns
 	// draining is closed when the drain begins.
 	draining chan struct{}
@@ -231,7 +230,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		cfg: cfg, deps: deps, access: accessTable(), validator: validator, languages: newLanguages(),
 		metrics: m, cache: newCache(cfg.CacheSize),
 		inFlight: semaphore.NewWeighted(cfg.MaxInFlight), bytes: semaphore.NewWeighted(cfg.MaxInFlightBytes),
-		watches: semaphore.NewWeighted(cfg.MaxWatches), turns: newTurns(max(2, runtime.GOMAXPROCS(0))),
+		watches: newPlaces(cfg.MaxWatches, cfg.MaxTenantWatches), turns: newTurns(max(2, runtime.GOMAXPROCS(0))),
 		draining: make(chan struct{}), refused: &limit{},
 	}
 	s := &Server{door: d, grpc: grpc.NewServer(d.options()...), health: health.NewServer(), local: newLocal(d)}

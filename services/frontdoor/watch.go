@@ -69,12 +69,10 @@ func (s *filings) WatchFilings(
 	case w.batch != "" && !validBatch(w.batch):
 		return &filing.Error{Reason: filing.ReasonIDInvalid, Field: "batch_id"}
 	}
-	if !s.watches.TryAcquire(1) {
-		return &filing.Error{Reason: filing.ReasonOverloaded, RetryAfter: 5 * time.Second}
+	if err := s.watches.take(w.who.Tenant); err != nil {
+		return err
 	}
-	defer s.watches.Release(1)
-	s.watching.Add(1)
-	defer s.watching.Add(-1)
+	defer s.watches.leave(w.who.Tenant)
 	if w.month != "" {
 		w.most = mostInPeriod
 	}
@@ -159,7 +157,7 @@ func (w *watch) next(ctx context.Context, watcher Watcher) (status.Changes, erro
 // restOfWatch is how long a watch rests when nothing is told: the longer the more there are,
 // and not all of them equally long.
 func (d *door) restOfWatch() time.Duration {
-	rest := max(d.cfg.WatchEvery, time.Duration(d.watching.Load())*time.Second/rereads)
+	rest := max(d.cfg.WatchEvery, time.Duration(d.watches.open())*time.Second/rereads)
 	return time.Duration(float64(rest) * (0.9 + 0.2*rand.Float64()))
 }
 

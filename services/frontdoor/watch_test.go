@@ -132,6 +132,111 @@ func TestWatchesAreBounded(t *testing.T) {
 	wantRefusal(t, err, codes.Unavailable, filing.ReasonOverloaded)
 }
 
+// One tenant that opens the same tab again and again is told that it has enough; others have places.
+func TestATenantCannotTakeAllPlacesOfWatches(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	cfg := quick()
+	cfg.MaxWatches, cfg.MaxTenantWatches = 8, 3
+	c := serve(t, cfg, w.deps(t))
+	ours := &springtidev1.WatchFilingsRequest{FilingIds: []string{string(c.mustSubmit(t, 1))}}
+	theirs := &springtidev1.WatchFilingsRequest{PeriodEndMonth: "2026-06"}
+	watch := func(token string, req *springtidev1.WatchFilingsRequest) (leave func(), err error) {
+		ctx, cancel := context.WithCancel(as(t.Context(), token))
+		t.Cleanup(cancel)
+		s, err := c.WatchFilings(ctx, req)
+		if err == nil {
+			_, err = s.Recv() // the present, or a refusal
+		}
+		return func() {
+			cancel()
+			for err := error(nil); err == nil; {
+				_, err = s.Recv()
+			}
+		}, err
+	}
+	var leave func()
+	for range cfg.MaxTenantWatches {
+		var err error
+		if leave, err = watch(keys.RoleAccountant, ours); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := watch(keys.RoleViewer, ours) // another key of the same tenant
+	wantRefusal(t, err, codes.ResourceExhausted, filing.ReasonTenantQuota)
+	if _, err := watch("other-viewer", theirs); err != nil {
+		t.Fatalf("another tenant: %v", err)
+	}
+	leave()
+	for _, err := watch(keys.RoleAccountant, ours); err != nil; _, err = watch(keys.RoleAccountant, ours) {
+		wantRefusal(t, err, codes.ResourceExhausted, filing.ReasonTenantQuota) // the place is not free yet
+	}
+}
+
+// What changed was read for all watchers together; none reads it again for itself.
+func TestAChangeIsNotReadAgainByEachWatcher(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	cfg := quick()
+	cfg.WatchEvery = time.Hour
+	c := serve(t, cfg, w.deps(t))
+	id := c.mustSubmit(t, 1)
+	var tabs []watching
+	for range 8 {
+		s, err := c.WatchFilings(accountant(t), &springtidev1.WatchFilingsRequest{FilingIds: []string{string(id)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		until(t, s, id, springtidev1.FilingState_FILING_STATE_RECEIVED)
+		tabs = append(tabs, s)
+	}
+	before := 0
+	w.with(func() { before = w.gets })
+	w.accept(t, w.register(t, id))
+	for _, s := range tabs {
+		until(t, s, id, springtidev1.FilingState_FILING_STATE_ACCEPTED)
+	}
+	w.with(func() {
+		if w.gets != before {
+			t.Errorf("%d reads by %d watchers", w.gets-before, len(tabs))
+		}
+		for _, row := range w.rows {
+			if row.Filing.GetMessage() != nil {
+				t.Error("a row that all watchers share was changed")
+			}
+		}
+	})
+}
+
+// A limited key watches the period of its tenant, and is told of its own taxpayers alone.
+func TestAWatcherIsToldOfNothingThatItMayNotSee(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	c := open(t, w)
+	s, err := c.WatchFilings(as(t.Context(), "two-viewer"), &springtidev1.WatchFilingsRequest{PeriodEndMonth: "2026-06"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, err := s.Recv(); err != nil || !first.GetSnapshotDone() {
+		t.Fatalf("%v, %v", first, err)
+	}
+	hidden, own := c.mustSubmit(t, 2), c.mustSubmit(t, 1) // taxpayer 000000001 is one of its two
+	w.accept(t, w.register(t, hidden))
+	w.accept(t, w.register(t, own))
+	for {
+		got, err := s.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.GetFiling().GetFilingId() == string(hidden) {
+			t.Fatal("told of a filing of another taxpayer")
+		}
+		if got.GetFiling().GetState() == springtidev1.FilingState_FILING_STATE_ACCEPTED {
+			return
+		}
+	}
+}
+
 func TestDrainFinishesCallsAndEndsWatches(t *testing.T) {
 	t.Parallel()
 	w := newWorld()

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	springtidev1 "springtide/proto/springtide/v1"
@@ -100,8 +102,8 @@ func (s *Server) await(r *http.Request, f *springtidev1.Filing, wait time.Durati
 			return got.GetFiling(), nil
 		}
 	}
-	if ctx.Err() != nil {
-		return f, nil // the time is up, and nothing changed
+	if code := status.Code(err); ctx.Err() != nil || code == codes.ResourceExhausted || code == codes.Unavailable {
+		return f, nil // the time is up and nothing changed, or there is no place to wait in
 	}
 	return nil, err
 }

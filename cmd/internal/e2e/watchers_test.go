@@ -2,11 +2,12 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -25,78 +26,133 @@ import (
 
 // BenchmarkWatchers opens event streams and polls at a rate beside submissions, and says what
 // that does to the submissions: the real binary as `springtide dev`, in a process of its own,
-// with clients on the same machine. SPRINGTIDE_WATCHERS=streams,polls per second,seconds.
+// with clients on the same machine, alone and with the crowd in turns.
+// SPRINGTIDE_WATCHERS=streams,polls per second,seconds. With a fourth word, "quiet", nothing
+// happens to what is watched: the streams are open and that is all.
+// SPRINGTIDE_BENCH_PROFILE=DIR keeps a processor profile of a turn with the crowd.
 func BenchmarkWatchers(b *testing.B) {
 	if raceDetector {
 		b.Skip("figures with the race detector mean nothing")
 	}
-	streams, polls, seconds := 5000, 5000, 30
+	w := watchers{streams: 5000, polls: 5000, lasting: 50 * time.Second}
 	if text := os.Getenv("SPRINGTIDE_WATCHERS"); text != "" {
-		if _, err := fmt.Sscanf(text, "%d,%d,%d", &streams, &polls, &seconds); err != nil {
+		var seconds int
+		numbers, word, _ := strings.Cut(text, ",quiet")
+		if _, err := fmt.Sscanf(numbers, "%d,%d,%d", &w.streams, &w.polls, &seconds); err != nil || word != "" {
 			b.Fatalf("SPRINGTIDE_WATCHERS=%s: %v", text, err)
 		}
+		w.quiet, w.lasting = strings.HasSuffix(text, ",quiet"), time.Duration(seconds)*time.Second
 	}
 	began := time.Now()
 	t := &table{columns: []string{"embedded"}}
 	for range b.N {
 		b.ReportMetric(0, "ns/op") // the table says it
-		benchWatchers(b, t.column("embedded"), streams, polls, time.Duration(seconds)*time.Second)
+		w.run(b, t.column("embedded"))
 	}
 	t.print(os.Stdout, time.Since(began))
 }
 
-// ackedPerSecond is how many returns are submitted a second, one a call, while others watch.
-const ackedPerSecond = 50
+const (
+	// ackedPerSecond is how many returns are submitted a second, one a call, while others watch.
+	ackedPerSecond = 50
+	// watchTurns is how often the crowd comes; before each time, submissions are alone for as long.
+	watchTurns = 2
+	// mostOfATenant is how many streams one tenant may have; others watch a period in which nothing happens.
+	mostOfATenant = 5000
+)
 
-func benchWatchers(b *testing.B, f figures, streams, polls int, lasting time.Duration) {
-	all := benchReturns(b, streams+3*ackedPerSecond*int(lasting/time.Second))
-	p := startOf(b, binary(b), "dev", "dev", "--data", b.TempDir(), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "",
-		"--sim-latency", "20ms", "--sim-quota", strconv.Itoa(max(1, streams/int(lasting/time.Second)))+"/s")
+// watchers is what a benchmark asks for.
+type watchers struct {
+	streams, polls int
+	lasting        time.Duration // all turns with the crowd together
+	quiet          bool
+}
+
+func (w watchers) run(b *testing.B, f figures) {
+	turn := w.lasting / watchTurns
+	clicks, followed := ackedPerSecond*int(turn/time.Second), min(w.streams, mostOfATenant)
+	all := benchReturns(b, watchTurns*(followed+2*clicks))
+	data := b.TempDir()
+	p := startOf(b, binary(b), "dev", "dev", "--data", data, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", againstAdmin,
+		"--sim-latency", "20ms", "--sim-quota", strconv.Itoa(max(100, followed*5/4/int(turn/time.Second)))+"/s", "--log-level", "warn")
 	m := p.await(`springtide is ready: http://([^/ ]+)/\S* .*grpc (\S+), key in (\S+), authority (\S+), kafka (\S+)\n`)
 	key, err := os.ReadFile(m[3])
 	if err != nil {
 		b.Fatal(err)
 	}
 	d := dial(b, m[2], strings.TrimSpace(string(key)))
-	crowd := &crowd{b: b, base: "http://" + m[1], key: d.key, seen: make(map[string]time.Time)}
-	used := func(section string, run func()) {
-		before, _ := cpuSeconds(p.cmd.Process.Pid)
-		at := time.Now()
-		run()
-		after, _ := cpuSeconds(p.cmd.Process.Pid)
-		f.add(section, "processors used by all of ours", "%.2f", (after-before)/time.Since(at).Seconds())
-		f.add(section, "memory of all of ours", "%d MiB", residentMiB(p.cmd.Process.Pid))
-	}
-
-	var alone, beside []time.Duration
-	used("submissions alone", func() {
-		alone = submitAt(b, d, take(&all, ackedPerSecond*int(lasting/time.Second), fastAuthority), lasting)
-	})
-	watched := take(&all, streams, fastAuthority)
-	o := newOffice(b, devTenant)
-	if err := o.file(b.Context(), d, watched, batchSize); err != nil {
-		b.Fatal(err)
-	}
-	title := fmt.Sprintf("with %d streams and %d polls/s asked for", streams, polls)
-	ids := o.ids()
-	names := make([]string, len(ids))
-	for i, id := range ids {
-		names[i] = string(id)
+	crowd := &crowd{b: b, address: m[1], key: d.key, seen: make(map[string]time.Time)}
+	if w.streams > followed {
+		crowd.otherKey = makeKey(b, nil, m[5], data, "another")
+		(&door{d.FilingServiceClient, crowd.otherKey}).knowsKey(b)
 	}
 	ledger := readLedger(b, m[5])
-	ctx, cancel := context.WithCancel(b.Context())
-	var open sync.WaitGroup
-	crowd.stream(ctx, &open, names)
-	used(title, func() {
-		open.Go(func() { crowd.poll(ctx, names, polls) })
-		beside = submitAt(b, d, take(&all, ackedPerSecond*int(lasting/time.Second), fastAuthority), lasting)
-	})
-	cancel()
-	open.Wait()
-	f.add("submissions alone", "acknowledged: p50, p99", "%s, %s", quantileOf(alone, 0.5), quantileOf(alone, 0.99))
-	f.add(title, "acknowledged: p50, p99", "%s, %s", quantileOf(beside, 0.5), quantileOf(beside, 0.99))
-	f.add(title, "p99 of acknowledgements against alone", "%.2f", float64(quantileOf(beside, 0.99))/float64(quantileOf(alone, 0.99)))
-	crowd.report(f, title, lasting, ledger())
+	title := fmt.Sprintf("with %d streams and %d polls/s asked for", w.streams, w.polls)
+	var alone, beside spell
+	for n := range watchTurns {
+		some := take(&all, clicks, fastAuthority)
+		alone.during(p, func() []time.Duration { return submitAt(b, d, some, turn) })
+		names := w.file(b, d, take(&all, followed, fastAuthority))
+		ctx, cancel := context.WithCancel(b.Context())
+		var open sync.WaitGroup
+		crowd.stream(ctx, &open, names, w.streams-followed)
+		some = take(&all, clicks, fastAuthority)
+		stop := func() {}
+		if n == watchTurns-1 {
+			stop = profile(b, "watchers")
+		}
+		beside.during(p, func() []time.Duration {
+			open.Go(func() { crowd.poll(ctx, names, w.polls) })
+			return submitAt(b, d, some, turn)
+		})
+		stop()
+		cancel()
+		open.Wait()
+	}
+	alone.report(f, "submissions alone")
+	beside.report(f, title)
+	f.add(title, "memory for each stream", "%d KiB", (beside.memory-alone.memory)<<10/max(1, w.streams))
+	f.add(title, "p99 of acknowledgements against alone", "%.2f", float64(quantileOf(beside.acks, 0.99))/float64(quantileOf(alone.acks, 0.99)))
+	crowd.report(f, title, beside.lasted, ledger())
+}
+
+// file files what is to be watched; where it is to be quiet, it has ended before anybody watches.
+func (w watchers) file(b *testing.B, d *door, all []*springtidev1.Return) (names []string) {
+	b.Helper()
+	o := newOffice(b, devTenant)
+	if err := o.file(b.Context(), d, all, batchSize); err != nil {
+		b.Fatal(err)
+	}
+	if w.quiet {
+		o.finish(b.Context(), d)
+	}
+	for _, id := range o.ids() {
+		names = append(names, string(id))
+	}
+	return names
+}
+
+// A spell is what was measured of turns of one kind.
+type spell struct {
+	acks   []time.Duration
+	used   float64 // processor seconds
+	lasted time.Duration
+	memory int // MiB, the most at the end of a turn
+}
+
+func (s *spell) during(p *process, run func() []time.Duration) {
+	before, _ := cpuSeconds(p.cmd.Process.Pid)
+	at := time.Now()
+	s.acks = append(s.acks, run()...)
+	after, _ := cpuSeconds(p.cmd.Process.Pid)
+	s.used, s.lasted = s.used+after-before, s.lasted+time.Since(at)
+	s.memory = max(s.memory, residentMiB(p.cmd.Process.Pid))
+}
+
+func (s *spell) report(f figures, title string) {
+	f.add(title, "processors used by all of ours", "%.2f", s.used/s.lasted.Seconds())
+	f.add(title, "memory of all of ours", "%d MiB", s.memory)
+	f.add(title, "acknowledged: p50, p99", "%s, %s", quantileOf(s.acks, 0.5), quantileOf(s.acks, 0.99))
 }
 
 // submitAt submits returns one a call at a steady rate and gives how long each acknowledgement
@@ -122,10 +178,12 @@ func submitAt(b *testing.B, d *door, all []*springtidev1.Return, lasting time.Du
 	return took
 }
 
-// A crowd is people with the app open, and phones.
+// A crowd is people with the app open, and phones. Its clients are as light as may be, for
+// they take the same processors: a connection and a goroutine each, and no pool.
 type crowd struct {
-	b         *testing.B
-	base, key string
+	b             *testing.B
+	address       string
+	key, otherKey string
 
 	opened, refused, lost  atomic.Int64
 	why                    sync.Map // of refusals
@@ -137,50 +195,81 @@ type crowd struct {
 	waits []time.Duration
 }
 
-func (c *crowd) request(ctx context.Context, path string) *http.Request {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
-	if err != nil {
-		c.b.Fatal(err)
-	}
-	r.Header.Set("Authorization", "Bearer "+c.key)
-	return r
+// A line is a connection that is kept.
+type line struct {
+	conn net.Conn
+	from *bufio.Reader
+	stop func() bool
 }
 
-// stream opens one event stream for each filing and returns when all are open or refused.
-func (c *crowd) stream(ctx context.Context, open *sync.WaitGroup, ids []string) {
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1}}
+func (c *crowd) connect(ctx context.Context) (*line, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.address)
+	if err != nil {
+		return nil, err
+	}
+	return &line{conn, bufio.NewReaderSize(conn, 2<<10), context.AfterFunc(ctx, func() { _ = conn.Close() })}, nil
+}
+
+func (l *line) close() {
+	l.stop()
+	_ = l.conn.Close()
+}
+
+// get asks and reads the head of the answer.
+func (l *line) get(path, key, known string) (*http.Response, error) {
+	if known != "" {
+		known = "If-None-Match: " + known + "\r\n"
+	}
+	if _, err := io.WriteString(l.conn, "GET "+path+" HTTP/1.1\r\nHost: springtide\r\nAuthorization: Bearer "+key+"\r\n"+known+"\r\n"); err != nil {
+		return nil, err
+	}
+	return http.ReadResponse(l.from, nil)
+}
+
+// stream opens one event stream for each filing, and some of another tenant, and returns when
+// all are open or refused.
+func (c *crowd) stream(ctx context.Context, open *sync.WaitGroup, ids []string, others int) {
 	var opening sync.WaitGroup
 	places := make(chan struct{}, 64) // so many connect at a time
-	for _, id := range ids {
+	begin := func(path, key, id string) {
 		opening.Add(1)
 		open.Go(func() {
 			places <- struct{}{}
-			resp, err := client.Do(c.request(ctx, "/v1/events?filing_ids="+id))
+			l, err := c.connect(ctx)
+			var resp *http.Response
+			if err == nil {
+				defer l.close()
+				resp, err = l.get(path, key, "")
+			}
 			<-places
 			opening.Done()
-			if err != nil {
+			switch {
+			case err != nil:
 				c.lost.Add(1)
-				return
-			}
-			defer resp.Body.Close()
-			if resp.StatusCode != http.StatusOK {
+			case resp.StatusCode != http.StatusOK:
 				text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
 				c.why.Store(resp.Status, string(text))
 				c.refused.Add(1)
-				return
+			default:
+				c.opened.Add(1)
+				c.listen(ctx, id, resp.Body)
 			}
-			c.opened.Add(1)
-			c.listen(ctx, id, resp.Body)
 		})
+	}
+	for _, id := range ids {
+		begin("/v1/events?filing_ids="+id, c.key, id)
+	}
+	for range others {
+		begin("/v1/events?period_end_month=2020-01", c.otherKey, "")
 	}
 	opening.Wait()
 }
 
 func (c *crowd) listen(ctx context.Context, id string, body io.Reader) {
 	lines := bufio.NewScanner(body)
-	lines.Buffer(make([]byte, 4<<10), 256<<10)
+	lines.Buffer(make([]byte, 1<<10), 256<<10)
 	for lines.Scan() {
-		if strings.Contains(lines.Text(), `"FILING_STATE_ACCEPTED"`) {
+		if bytes.Contains(lines.Bytes(), []byte(`"FILING_STATE_ACCEPTED"`)) {
 			c.mu.Lock()
 			if _, before := c.seen[id]; !before {
 				c.seen[id] = time.Now()
@@ -199,7 +288,6 @@ func (c *crowd) poll(ctx context.Context, ids []string, perSecond int) {
 	if perSecond == 0 || len(ids) < phones {
 		return
 	}
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: phones}}
 	var all sync.WaitGroup
 	for phone := range phones {
 		all.Go(func() {
@@ -207,33 +295,37 @@ func (c *crowd) poll(ctx context.Context, ids []string, perSecond int) {
 			for i := phone; i < len(ids); i += phones {
 				mine = append(mine, ids[i])
 			}
+			l, err := c.connect(ctx)
+			if err != nil {
+				c.failed.Add(1)
+				return
+			}
+			defer l.close()
 			tags := make(map[string]string)
 			for due := time.Now(); ctx.Err() == nil; due = due.Add(time.Second * phones / time.Duration(perSecond)) {
 				time.Sleep(time.Until(due)) // a benchmark's pace
 				if late := time.Since(due); late > time.Second {
 					due = due.Add(late) // the machine does not take more: the rate that came about is told
 				}
-				c.ask(ctx, client, mine[rand.IntN(len(mine))], tags)
+				if err := c.ask(l, mine[rand.IntN(len(mine))], tags); err != nil && ctx.Err() == nil {
+					c.failed.Add(1)
+					return
+				}
 			}
 		})
 	}
 	all.Wait()
-	client.CloseIdleConnections()
 }
 
-func (c *crowd) ask(ctx context.Context, client *http.Client, id string, tags map[string]string) {
-	r := c.request(ctx, "/v1/filings/"+id)
-	r.Header.Set("If-None-Match", tags[id])
+func (c *crowd) ask(l *line, id string, tags map[string]string) error {
 	began := time.Now()
-	resp, err := client.Do(r)
+	resp, err := l.get("/v1/filings/"+id, c.key, tags[id])
 	if err != nil {
-		if !errors.Is(err, context.Canceled) {
-			c.failed.Add(1)
-		}
-		return
+		return err
 	}
-	_, _ = io.Copy(io.Discard, resp.Body)
-	_ = resp.Body.Close()
+	if _, err = io.Copy(io.Discard, resp.Body); err != nil {
+		return err
+	}
 	c.mu.Lock()
 	c.waits = append(c.waits, time.Since(began))
 	c.mu.Unlock()
@@ -248,6 +340,7 @@ func (c *crowd) ask(ctx context.Context, client *http.Client, id string, tags ma
 	default:
 		c.failed.Add(1)
 	}
+	return nil
 }
 
 func (c *crowd) report(f figures, title string, lasting time.Duration, accepted map[string]time.Time) {
