@@ -29,6 +29,7 @@ import (
 // with clients on the same machine, alone and with the crowd in turns.
 // SPRINGTIDE_WATCHERS=streams,polls per second,seconds. With a fourth word, "quiet", nothing
 // happens to what is watched: the streams are open and that is all.
+// SPRINGTIDE_BENCH_AGAINST names an older binary that is measured first, in the same run;
 // SPRINGTIDE_BENCH_PROFILE=DIR keeps a processor profile of a turn with the crowd.
 func BenchmarkWatchers(b *testing.B) {
 	if raceDetector {
@@ -45,10 +46,12 @@ func BenchmarkWatchers(b *testing.B) {
 	}
 	began := time.Now()
 	t := &table{columns: []string{"embedded"}}
-	for range b.N {
-		b.ReportMetric(0, "ns/op") // the table says it
-		w.run(b, t.column("embedded"))
+	if older := os.Getenv("SPRINGTIDE_BENCH_AGAINST"); older != "" {
+		t.columns = []string{"before", "embedded"}
+		b.Run("before", func(b *testing.B) { w.run(b, t.column("before"), older) })
 	}
+	b.Run("embedded", func(b *testing.B) { w.run(b, t.column("embedded"), binary(b)) })
+	b.ReportMetric(0, "ns/op") // the table says it
 	t.print(os.Stdout, time.Since(began))
 }
 
@@ -68,12 +71,12 @@ type watchers struct {
 	quiet          bool
 }
 
-func (w watchers) run(b *testing.B, f figures) {
+func (w watchers) run(b *testing.B, f figures, path string) {
 	turn := w.lasting / watchTurns
 	clicks, followed := ackedPerSecond*int(turn/time.Second), min(w.streams, mostOfATenant)
 	all := benchReturns(b, watchTurns*(followed+2*clicks))
 	data := b.TempDir()
-	p := startOf(b, binary(b), "dev", "dev", "--data", data, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", againstAdmin,
+	p := startOf(b, path, "dev", "dev", "--data", data, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", againstAdmin,
 		"--sim-latency", "20ms", "--sim-quota", strconv.Itoa(max(100, followed*5/4/int(turn/time.Second)))+"/s", "--log-level", "warn")
 	m := p.await(`springtide is ready: http://([^/ ]+)/\S* .*grpc (\S+), key in (\S+), authority (\S+), kafka (\S+)\n`)
 	key, err := os.ReadFile(m[3])
@@ -99,7 +102,7 @@ func (w watchers) run(b *testing.B, f figures) {
 		some = take(&all, clicks, fastAuthority)
 		stop := func() {}
 		if n == watchTurns-1 {
-			stop = profile(b, "watchers")
+			stop = profile(b, "watchers-"+f.name)
 		}
 		beside.during(p, func() []time.Duration {
 			open.Go(func() { crowd.poll(ctx, names, w.polls) })

@@ -123,9 +123,10 @@ func TestWebhooksMissNothingWhenTheNotifierIsKilled(t *testing.T) {
 		web := httptest.NewServer(box)
 		t.Cleanup(web.Close)
 		c := startCluster(t, s, tenantOfThisRun(), "--latency", "1ms")
-		c.makeKey()
 		front := c.start("serve", "--grpc", "127.0.0.1:0", "--http", "", "--admin", "", private)
-		d := dial(t, front.await(`front door is ready.* grpc=(\S+)`)[1], c.key)
+		address := front.await(`front door is ready.* grpc=(\S+)`)[1]
+		c.makeKey()
+		d := dial(t, address, c.key)
 		d.knowsKey(t)
 		box.register(t, c.operator(t, front), web.URL, "/ours")
 		strangers := *c
