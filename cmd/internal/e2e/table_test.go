@@ -50,7 +50,7 @@ func (t *table) print(w io.Writer, took time.Duration) {
 	line := func(title string, cell func(column string) string) {
 		fmt.Fprintf(w, "%-72s", title)
 		for _, c := range t.columns {
-			fmt.Fprintf(w, "%14s", cell(c))
+			fmt.Fprintf(w, "%18s", cell(c))
 		}
 		fmt.Fprintln(w)
 	}
