@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -73,8 +74,8 @@ const (
 	retryPause = 200 * time.Millisecond
 	// mostAwake is how many rows are unpacked at a time while much is read.
 	mostAwake = 4096
-	// batchesAhead is how many batches are read ahead of the fold.
-	batchesAhead = 4
+	// batchesAhead is how many batches of each topic are read ahead of the fold.
+	batchesAhead = 2
 )
 
 // Run folds and writes until ctx ends, which gives nil. Any error ends the
@@ -83,18 +84,18 @@ func Run(ctx context.Context, store Store, log *slog.Logger, p Partition) error 
 	j := &projector{store: store, log: log, p: p, table: newTable(), mark: p.Stored}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	batches := make(chan []eventlog.Record, batchesAhead)
+	submitted, events := make(chan []eventlog.Record, batchesAhead), make(chan []eventlog.Record, batchesAhead)
 	var readers sync.WaitGroup
-	for _, src := range []Source{p.Submitted, p.Ledger} {
+	for to, src := range map[chan []eventlog.Record]Source{submitted: p.Submitted, events: p.Ledger} {
 		readers.Go(func() {
-			if err := pump(ctx, src, batches); err != nil {
+			if err := pump(ctx, src, to); err != nil {
 				cancel(err)
 			}
 		})
 	}
 	defer readers.Wait()
 	defer cancel(nil)
-	err := j.run(ctx, batches)
+	err := j.run(ctx, submitted, events)
 	if cause := context.Cause(ctx); errors.Is(err, context.Canceled) && (cause == nil || errors.Is(cause, context.Canceled)) {
 		return nil
 	} else if errors.Is(err, context.Canceled) {
@@ -138,9 +139,16 @@ type projector struct {
 	shown []taken
 }
 
-func (j *projector) run(ctx context.Context, batches <-chan []eventlog.Record) error {
-	for !j.caughtUp() {
-		if err := j.take(ctx, batches, nil); err != nil {
+func (j *projector) run(ctx context.Context, submitted, events <-chan []eventlog.Record) error {
+	j.expect()
+	// The ledger first: it tells all of what it knows of a submission.
+	for j.table.ledger < j.p.LedgerEnd {
+		if err := j.take(ctx, nil, events, nil); err != nil {
+			return err
+		}
+	}
+	for j.table.submitted < j.p.SubmittedEnd {
+		if err := j.take(ctx, submitted, events, nil); err != nil {
 			return err
 		}
 	}
@@ -153,14 +161,14 @@ func (j *projector) run(ctx context.Context, batches <-chan []eventlog.Record) e
 	for {
 		j.tell(ctx)
 		if len(j.table.dirty) > 0 {
-			if err := errors.Join(pace.Wait(ctx), j.gather(batches)); err != nil {
+			if err := errors.Join(pace.Wait(ctx), j.gather(submitted, events)); err != nil {
 				return err
 			}
 		}
 		if err := j.flush(ctx); err != nil {
 			return err
 		}
-		if err := j.take(ctx, batches, look.C); err != nil {
+		if err := j.take(ctx, submitted, events, look.C); err != nil {
 			return err
 		}
 	}
@@ -170,40 +178,40 @@ func (j *projector) run(ctx context.Context, batches <-chan []eventlog.Record) e
 func (j *projector) tell(ctx context.Context) {
 	if now := time.Now(); j.p.Tell != nil && now.Sub(j.told) >= tellEvery {
 		j.told = now
-		j.p.Tell(ctx, j.table.counts.tally(j.p.Member))
+		j.p.Tell(ctx, j.table.tally(j.p.Member))
 	}
-}
-
-func (j *projector) caughtUp() bool {
-	return j.table.submitted >= j.p.SubmittedEnd && j.table.ledger >= j.p.LedgerEnd
 }
 
 // take folds what there is, or waits for something. It goes on while more is at
 // hand, so that a burst is written in few large batches.
-func (j *projector) take(ctx context.Context, batches <-chan []eventlog.Record, look <-chan time.Time) error {
+func (j *projector) take(ctx context.Context, submitted, events <-chan []eventlog.Record, look <-chan time.Time) error {
+	var records []eventlog.Record
 	select {
-	case records := <-batches:
-		if err := j.fold(records); err != nil {
-			return err
-		}
+	case records = <-submitted:
+	case records = <-events:
 	case <-look:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return j.gather(batches)
+	if err := j.fold(records); err != nil {
+		return err
+	}
+	return j.gather(submitted, events)
 }
 
 // gather folds what is at hand.
-func (j *projector) gather(batches <-chan []eventlog.Record) error {
+func (j *projector) gather(submitted, events <-chan []eventlog.Record) error {
 	for len(j.table.dirty) < flushRows {
+		var records []eventlog.Record
 		select {
-		case records := <-batches:
-			if err := j.fold(records); err != nil {
-				return err
-			}
+		case records = <-submitted:
+		case records = <-events:
 		default:
 			return nil
+		}
+		if err := j.fold(records); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -222,14 +230,23 @@ func (j *projector) fold(records []eventlog.Record) error {
 	return nil
 }
 
+// expect marks nothing as changed that the view holds, and nothing at all of a view that
+// will be written anew.
+func (j *projector) expect() {
+	j.table.held.submitted, j.table.held.ledger = j.mark.Submitted, j.mark.Ledger
+	if j.mark.Phase != status.PhaseReady {
+		j.table.held.submitted, j.table.held.ledger = math.MaxInt64, math.MaxInt64
+	}
+}
+
 // resume goes on from what the view holds, when that is a whole earlier state of
 // what was folded, and writes everything anew otherwise.
 func (j *projector) resume(ctx context.Context) error {
 	m := j.mark
+	j.table.held.submitted, j.table.held.ledger = 0, 0 // from here on all is news
 	if m.Phase != status.PhaseReady || m.Submitted > j.table.submitted || m.Ledger > j.table.ledger {
 		return j.rebuild(ctx)
 	}
-	j.table.keepDirtySince(m.Submitted, m.Ledger)
 	return nil
 }
 
@@ -269,7 +286,7 @@ func (j *projector) apply(ctx context.Context, b status.Batch) error {
 				j.mark = done.Mark // another projector of this partition is as far as this one
 				continue
 			}
-			j.log.Warn("the status view was lost and is written anew", "partition", j.p.ID, "filings", len(j.table.rows))
+			j.log.Warn("the status view was lost and is written anew", "partition", j.p.ID, "filings", j.table.len())
 			return j.rebuild(ctx)
 		case errors.Is(err, status.ErrInvalid):
 			return err
@@ -286,7 +303,7 @@ func (j *projector) rebuild(ctx context.Context) error {
 	for {
 		err := j.rebuildOnce(ctx)
 		if err == nil {
-			j.log.Info("status view written anew", "partition", j.p.ID, "filings", len(j.table.rows), "took", time.Since(begin))
+			j.log.Info("status view written anew", "partition", j.p.ID, "filings", j.table.len(), "took", time.Since(begin))
 			return nil
 		}
 		if errors.Is(err, status.ErrInvalid) {

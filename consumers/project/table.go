@@ -9,10 +9,12 @@ import (
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
+	"springtide/services/fleet"
 )
 
-// A row is what people see of one filing, and what it is folded from. Most rows
-// have ended and rest: f is nil then and packed holds it, in a fifth of the memory.
+// A row is what people see of one filing, and what it is folded from. A row to which
+// nothing happens just now rests: f is nil then and packed holds it, in a fifth of the
+// memory. One that has ended rests in the archive.
 type row struct {
 	c      filing.Case
 	f      *springtidev1.Filing
@@ -20,25 +22,33 @@ type row struct {
 	awake  bool
 	tenant string
 	dirty  bool
-	// submitted and ledger are the offsets, plus one, of the records that changed it last.
-	submitted, ledger int64
+	// stale: what follows from the case was not derived since it changed.
+	stale bool
+	// position is that of f, also while it rests.
+	position int64
 	// counted is where it is counted.
 	counted place
 }
 
 // A table is one partition of the view, in memory. It is owned by one goroutine.
 type table struct {
-	rows map[filing.ID]*row
+	rows  map[filing.ID]*row
+	ended *archive
 	// dirty are the filings that changed since they were last written.
 	dirty []filing.ID
 	// awake are the rows that are unpacked.
 	awake []*row
 	// submitted and ledger are the offsets of the next records to take in.
 	submitted, ledger int64
-	counts            counts
+	// held are the offsets before which a record makes nothing dirty: the view holds it.
+	held   struct{ submitted, ledger int64 }
+	counts counts
 }
 
-func newTable() *table { return &table{rows: map[filing.ID]*row{}} }
+func newTable() *table { return &table{rows: map[filing.ID]*row{}, ended: newArchive()} }
+
+// len is how many filings there are.
+func (t *table) len() int { return len(t.rows) + len(t.ended.at) }
 
 // take folds one record of either topic in. A record that was taken in before changes nothing.
 func (t *table) take(r eventlog.Record) error {
@@ -65,16 +75,28 @@ func (t *table) take(r eventlog.Record) error {
 }
 
 // takeSubmission shows an acknowledged click. One that cannot be decoded is the
-// validate stage's to put aside.
+// validate stage's to put aside. Of one that the ledger knew already, or a later one, there
+// is nothing more to see: at a start, which reads the ledger first, those are nearly all.
 func (t *table) takeSubmission(r eventlog.Record) {
+	if t.position(filing.ID(r.Key)) >= r.Offset {
+		return
+	}
 	sub := &springtidev1.Submission{}
 	if proto.Unmarshal(r.Value, sub) != nil {
 		return
 	}
 	sub.Position = r.Offset
 	w := t.row(filing.ID(sub.GetFilingId()))
-	w.submitted = r.Offset + 1
 	t.click(w, ledger.ClickOf(sub))
+	t.changed(w, r.Offset < t.held.submitted)
+}
+
+// position is that of the newest submission of a filing that was taken in; -1: of none.
+func (t *table) position(id filing.ID) int64 {
+	if w := t.rows[id]; w != nil {
+		return w.position
+	}
+	return t.ended.position(id)
 }
 
 func (t *table) takeEvent(r eventlog.Record) error {
@@ -88,10 +110,10 @@ func (t *table) takeEvent(r eventlog.Record) error {
 	if err != nil {
 		return fmt.Errorf("ledger partition %d: %w", r.Partition, err)
 	}
-	w.c, w.ledger = after, r.Offset+1
+	w.c = after
 	t.detail(w, before, ev)
 	w.f.UpdateTime = ev.GetTime()
-	t.refresh(w)
+	t.changed(w, r.Offset < t.held.ledger)
 	return nil
 }
 
@@ -156,20 +178,40 @@ func (t *table) click(w *row, c *springtidev1.Click) {
 		w.tenant = c.GetTenant()
 		w.f.Form, w.f.Period, w.f.Taxpayer = c.GetForm(), c.GetPeriod(), c.GetTaxpayer()
 		w.f.Authority, w.f.Amendment, w.f.Edition = c.GetAuthority(), c.GetAmendment(), c.GetEdition()
-		w.f.ReceiveTime, w.f.UpdateTime = c.GetReceiveTime(), c.GetReceiveTime()
+		w.f.ReceiveTime = c.GetReceiveTime()
+		if w.c.Version == 0 { // else an event told it, which may be read before the click
+			w.f.UpdateTime = c.GetReceiveTime()
+		}
 	}
-	if c.GetPosition() >= w.f.GetPosition() {
-		w.f.Position = c.GetPosition()
+	if c.GetPosition() >= w.position {
+		w.position, w.f.Position = c.GetPosition(), c.GetPosition()
 		w.f.SubmissionId, w.f.BatchId = c.GetSubmissionId(), c.GetBatchId()
 		w.f.Taxpayer, w.f.ReceiveTime = c.GetTaxpayer(), c.GetReceiveTime()
 	}
-	t.refresh(w)
 }
 
-// refresh derives what follows from the case. The version is the sum of two
+// changed notes that a row changed, by a record that the view holds or does not.
+func (t *table) changed(w *row, held bool) {
+	w.stale = true
+	if !held && !w.dirty {
+		w.dirty = true
+		t.dirty = append(t.dirty, filing.ID(w.f.GetFilingId()))
+	}
+}
+
+// derive brings what follows from the case up to date, once for several records.
+func (t *table) derive(w *row) {
+	if w.stale {
+		w.stale = false
+		w.show()
+		t.count(w)
+	}
+}
+
+// show derives what follows from the case. The version is the sum of two
 // numbers that only grow, so it grows whenever either does.
-func (t *table) refresh(w *row) {
-	w.f.State = filing.StateOf(w.c, w.f.GetPosition())
+func (w *row) show() {
+	w.f.State = filing.StateOf(w.c, w.position)
 	w.f.Revision, w.f.Attempts = w.c.Revision, w.c.Claim.Attempt
 	w.f.Digest, w.f.DueTime = "", nil
 	if !w.c.Digest.IsZero() {
@@ -181,18 +223,17 @@ func (t *table) refresh(w *row) {
 	if !w.c.Due.IsZero() {
 		w.f.DueTime = timestamp(w.c.Due)
 	}
-	w.f.Version = w.c.Version + w.f.GetPosition() + 1
-	t.count(w)
-	if !w.dirty {
-		w.dirty = true
-		t.dirty = append(t.dirty, filing.ID(w.f.GetFilingId()))
-	}
+	w.f.Version = w.c.Version + w.position + 1
 }
 
 func (t *table) row(id filing.ID) *row {
 	w := t.rows[id]
 	if w == nil {
-		w = &row{c: filing.NewCase(), f: &springtidev1.Filing{FilingId: string(id), Position: -1}}
+		if w = t.ended.take(id); w != nil {
+			w.counted = t.counts.place(w)
+		} else {
+			w = &row{c: filing.NewCase(), f: &springtidev1.Filing{FilingId: string(id), Position: -1}, position: -1}
+		}
 		t.rows[id] = w
 	}
 	t.wake(w)
@@ -214,10 +255,15 @@ func (t *table) wake(w *row) {
 	}
 }
 
-// settle lets every row rest.
+// settle lets every row rest. What has ended and is written goes into the archive.
 func (t *table) settle() {
 	for _, w := range t.awake {
 		w.awake = false
+		t.derive(w)
+		if id := filing.ID(w.f.GetFilingId()); !w.dirty && t.ended.put(w) {
+			delete(t.rows, id)
+			continue
+		}
 		if packed, err := proto.Marshal(w.f); err == nil { // a row that cannot be packed stays as it is
 			w.packed, w.f = packed, nil
 		}
@@ -232,31 +278,37 @@ func (t *table) drain(n int) []*row {
 	out := make([]*row, 0, n)
 	for _, id := range t.dirty[:n] {
 		w := t.rows[id]
+		if w == nil { // since markAll; the archive keeps it
+			out = append(out, t.ended.get(id))
+			continue
+		}
 		w.dirty = false
 		t.wake(w)
+		t.derive(w)
 		out = append(out, w)
 	}
-	t.dirty = append(t.dirty[:0], t.dirty[n:]...)
-	return out
-}
-
-// keepDirtySince forgets changes that a view with these watermarks holds already.
-func (t *table) keepDirtySince(submitted, ledger int64) {
-	kept := t.dirty[:0]
-	for _, id := range t.dirty {
-		w := t.rows[id]
-		if w.dirty = w.submitted > submitted || w.ledger > ledger; w.dirty {
-			kept = append(kept, id)
-		}
+	if t.dirty = append(t.dirty[:0], t.dirty[n:]...); len(t.dirty) == 0 && cap(t.dirty) > mostAwake {
+		t.dirty = nil
 	}
-	t.dirty = kept
+	return out
 }
 
 // markAll makes every row due for writing: the view was lost.
 func (t *table) markAll() {
-	t.dirty = t.dirty[:0]
+	t.dirty = make([]filing.ID, 0, t.len())
 	for id, w := range t.rows {
 		w.dirty = true
 		t.dirty = append(t.dirty, id)
 	}
+	for raw := range t.ended.at {
+		t.dirty = append(t.dirty, raw.id())
+	}
+}
+
+// tally is what is counted.
+func (t *table) tally(member string) fleet.Tally {
+	for _, w := range t.awake {
+		t.derive(w)
+	}
+	return t.counts.tally(member)
 }

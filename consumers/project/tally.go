@@ -63,6 +63,17 @@ func (t *table) count(w *row) {
 	if c.places == nil {
 		c.places, c.tenants = make(map[place]int64), make(map[string]int64)
 	}
+	now := c.place(w)
+	if now == w.counted {
+		return
+	}
+	c.add(w.counted, w.tenant, -1)
+	c.add(now, w.tenant, 1)
+	w.counted = now
+}
+
+// place is where a row belongs as it stands. It never changes of itself: a name keeps its number.
+func (c *counts) place(w *row) place {
 	now := place{state: w.f.GetState(), authority: c.authorities.of(w.f.GetAuthority())}
 	if end := w.f.GetPeriod().GetEnd(); len(end) >= len("2006-01") {
 		now.month = c.months.of(end[:len("2006-01")])
@@ -70,12 +81,7 @@ func (t *table) count(w *row) {
 	if failure, failed := filing.FailureOf(w.f); failed {
 		now.failure = c.failures.of(failure.String())
 	}
-	if now == w.counted {
-		return
-	}
-	c.add(w.counted, w.tenant, -1)
-	c.add(now, w.tenant, 1)
-	w.counted = now
+	return now
 }
 
 func (c *counts) add(at place, tenant string, n int64) {
