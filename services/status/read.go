@@ -107,13 +107,13 @@ func (v *View) Watermarks(ctx context.Context) (_ []Mark, err error) {
 	return marks, nil
 }
 
-// Watermark gives the mark of one partition.
+// Watermark gives the mark of one partition, to whoever writes it: it is bounded as writes are.
 func (v *View) Watermark(ctx context.Context, partition int) (_ Mark, err error) {
 	if err := v.checkPartition(partition); err != nil {
 		return Mark{}, err
 	}
 	defer v.metrics.observe("watermarks", time.Now(), &err)
-	ctx, cancel := v.reading(ctx)
+	ctx, cancel := v.writing(ctx)
 	defer cancel()
 	vals, err := v.client.HMGet(ctx, v.slot(partition)+keyMark, "p", "e", "s", "l", "c").Result()
 	if err != nil {

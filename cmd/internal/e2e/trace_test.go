@@ -18,6 +18,7 @@ import (
 
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/filing"
+	"springtide/services/forms/sample"
 )
 
 // wholeWay is every step of one click that goes well, each below the one it comes
@@ -90,7 +91,9 @@ func TestParkedWorkJoinsItsTrace(t *testing.T) {
 	workers := []*process{c.work("validate"), c.work("project"), c.work("submit")}
 	faults(t, c.simURL, `{"faults":[{"kind":"throttle","count":1,"retry_after":"2s"}]}`)
 	click := newTrace()
-	id := submitOne(d.as(click.context(t.Context())), t, d, chineseOnly(sampleFirm(t, 40, false), 1)[0])
+	firm := sampleFirm(t, 40, false)
+	awaitView(t, d, firm)
+	id := submitOne(d.as(click.context(t.Context())), t, d, chineseOnly(firm, 1)[0])
 	awaitState(t, d, id, springtidev1.FilingState_FILING_STATE_ACCEPTED)
 	eventually(t, "the second try to arrive", func() bool {
 		all := got.trace(click.id)
@@ -204,6 +207,20 @@ func awaitState(t *testing.T, d *door, id filing.ID, want springtidev1.FilingSta
 	})
 }
 
+// awaitView waits until the view is whole. What a projector reads before that is
+// history, whose traces it tells nothing.
+func awaitView(t *testing.T, d *door, firm *sample.Firm) {
+	t.Helper()
+	req := &springtidev1.BatchGetFilingsRequest{}
+	for _, r := range firm.Returns[:min(len(firm.Returns), 100)] { // in every partition
+		req.FilingIds = append(req.FilingIds, string(filing.IDOf("nobody", r)))
+	}
+	eventually(t, "the view to be whole", func() bool {
+		_, err := d.BatchGetFilings(d.as(t.Context()), req)
+		return err == nil
+	})
+}
+
 // A trace that is not sampled is kept from where something failed, with what the
 // process still knows of it, and in the processes that come after; one in which all
 // goes well is not.
@@ -220,6 +237,7 @@ func TestAFailureKeepsItsTrace(t *testing.T) {
 	for firm.Mistakes[good] != nil || slices.Contains(firm.Deregistered, good) {
 		good++
 	}
+	awaitView(t, d, firm)
 	goodID, badID := submitOne(d.as(t.Context()), t, d, firm.Returns[good]), submitOne(d.as(t.Context()), t, d, firm.Returns[bad])
 	awaitState(t, d, goodID, springtidev1.FilingState_FILING_STATE_ACCEPTED)
 	awaitState(t, d, badID, springtidev1.FilingState_FILING_STATE_INVALID)
