@@ -52,9 +52,10 @@ type gatherer struct {
 	reading sync.WaitGroup
 }
 
-// ask looks ids up together with what others want to know.
+// ask looks ids up together with what others want to know. It waits for a read that is out and
+// then for its own, each as long as a read may take: a slow server fails nobody for having waited.
 func (v *View) ask(ctx context.Context, ids []filing.ID) ([]answer, error) {
-	waiting, cancel := v.reading(ctx)
+	waiting, cancel := context.WithTimeout(ctx, 2*v.cfg.ReadTimeout)
 	defer cancel()
 	a := &ask{ids: ids, done: make(chan struct{})}
 	if err := v.reads.join(a, func() { v.answerAll(context.WithoutCancel(ctx)) }); err != nil {

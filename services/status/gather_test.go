@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -54,6 +56,35 @@ func TestReadsThatComeWhileOthersAreOutGoTogether(t *testing.T) {
 	if g.out != 0 || g.size != 0 || len(g.waiting) != 0 {
 		t.Errorf("%d reads out, %d ids wait, when all is done", g.out, g.size)
 	}
+}
+
+func TestALookupIsGivenTheTimeOfTheReadBeforeIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const most = time.Second
+		v := &View{cfg: Config{ReadTimeout: most}}
+		v.reads.out = readsOut // all that may be are out
+		asked := make(chan error)
+		look := func() { _, err := v.ask(t.Context(), make([]filing.ID, 1)); asked <- err }
+		go look()
+		time.Sleep(most + most/2) // the one before took nearly all of its time
+		some := v.reads.take()
+		if len(some) != 1 {
+			t.Fatalf("%d asks wait", len(some))
+		}
+		close(some[0].done)
+		if err := <-asked; err != nil {
+			t.Errorf("answered within twice the time: %v", err)
+		}
+		go look()
+		time.Sleep(2*most + 1)
+		if err := <-asked; !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("never answered: %v", err)
+		}
+		if some := v.reads.take(); len(some) != 0 {
+			t.Errorf("%d asks that nobody waits for are read", len(some))
+		}
+	})
 }
 
 func TestReadsThatWaitAreBounded(t *testing.T) {

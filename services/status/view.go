@@ -47,7 +47,8 @@ type Config struct {
 	Prefix string
 	// Partitions is the frozen partition count of the filing topics. Required.
 	Partitions int
-	// ReadTimeout bounds every read, rate tokens and request ids included. 0: 200 ms.
+	// ReadTimeout bounds every read, rate tokens and request ids included; a lookup may wait as long again
+	// for one that is out before it. 0: 200 ms.
 	ReadTimeout time.Duration
 	// WriteTimeout bounds every write of the projector, one script at a time. 0: 5 s.
 	WriteTimeout time.Duration
