@@ -213,8 +213,11 @@ func (t *tail) fetch(ctx context.Context, req *fetch.Request, asked seats) (foun
 		return false, fmt.Errorf("shared fetch: %w", err)
 	}
 	res, ok := m.(*fetch.Response)
-	if !ok || res.ErrorCode != 0 {
-		return false, fmt.Errorf("shared fetch: answered with %T, %w", m, kafka.Error(res.ErrorCode))
+	if !ok {
+		return false, fmt.Errorf("shared fetch: answered with %T", m)
+	}
+	if res.ErrorCode != 0 {
+		return false, fmt.Errorf("shared fetch: %w", kafka.Error(res.ErrorCode))
 	}
 	t.log.metrics.requests.WithLabelValues("tail").Inc()
 	for i := range res.Topics {

@@ -119,7 +119,7 @@ func TestRowsCountOnlyIfNothingWasWipedWhileTheyWereRead(t *testing.T) {
 		"a rebuild ended":       {rebuilding, other, PhaseRebuilding},
 		"nothing was there yet": {missing, missing, PhaseMissing},
 	} {
-		ctx := context.Background()
+		ctx := t.Context()
 		cmds := lookupCmds{redis.NewSliceCmd(ctx), redis.NewSliceCmd(ctx), redis.NewSliceCmd(ctx)}
 		cmds.before.SetVal(c.before)
 		cmds.rows.SetVal([]any{nil, "row"})
