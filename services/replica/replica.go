@@ -37,7 +37,7 @@ type Log interface {
 
 // A Reader gives the records of a partition in order.
 type Reader interface {
-	// Next waits for records. They belong to the caller.
+	// Next waits for records. Others may be given the same keys and values: they are not to be changed.
 	Next(ctx context.Context) ([]eventlog.Record, error)
 	Close() error
 }
