@@ -81,7 +81,7 @@ func (r *Reader) Next(ctx context.Context) ([]Record, error) {
 			}
 			continue // on its own again
 		}
-		records, err := r.fetch(ctx)
+		records, err := r.fetch(ctx, aloneWait)
 		switch {
 		case err == nil && len(records) > 0:
 			r.log.metrics.readRecords.WithLabelValues(r.topic.name).Add(float64(len(records)))
@@ -125,7 +125,7 @@ func (r *Reader) join(ctx context.Context) {
 // await waits at the tail. Nothing and no error: the seat was given up.
 func (r *Reader) await(ctx context.Context) ([]Record, error) {
 	for {
-		records, next, left := r.tail.collect(r.seat)
+		records, next, asked, left := r.tail.collect(r.seat)
 		if len(records) > 0 {
 			r.next, r.fromFirst = next, false
 			r.log.metrics.readRecords.WithLabelValues(r.topic.name).Add(float64(len(records)))
@@ -134,6 +134,19 @@ func (r *Reader) await(ctx context.Context) ([]Record, error) {
 		if left {
 			r.seat = nil
 			return nil, nil
+		}
+		if !asked { // the shared fetch that is out does not know of this reader
+			records, err := r.fetch(ctx, tailWait)
+			if err != nil {
+				r.tail.leave(r.seat) // alone it meets the trouble again
+				continue
+			}
+			if len(records) > 0 {
+				r.tail.skip(r.seat, r.next)
+				r.log.metrics.readRecords.WithLabelValues(r.topic.name).Add(float64(len(records)))
+				return records, nil
+			}
+			continue
 		}
 		select {
 		case <-r.seat.wake:
@@ -151,9 +164,9 @@ func (l *Log) isClosed() bool {
 	return l.closed
 }
 
-// fetch asks once.
-func (r *Reader) fetch(ctx context.Context) ([]Record, error) {
-	ctx, cancel := context.WithTimeout(ctx, aloneWait+callTimeout)
+// fetch asks once, and waits at the broker when there is nothing.
+func (r *Reader) fetch(ctx context.Context, wait time.Duration) ([]Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait+callTimeout)
 	defer cancel()
 	if r.next == FirstOffset {
 		span, err := r.log.offsets(ctx, r.topic, r.partition)
@@ -168,7 +181,7 @@ func (r *Reader) fetch(ctx context.Context) ([]Record, error) {
 		Offset:    r.next,
 		MinBytes:  1,
 		MaxBytes:  int64(r.log.cfg.FetchBytes),
-		MaxWait:   aloneWait,
+		MaxWait:   wait,
 	})
 	if err != nil {
 		return nil, err
@@ -180,7 +193,7 @@ func (r *Reader) fetch(ctx context.Context) ([]Record, error) {
 	records, err := decode(r.topic.name, r.partition, r.next, res.Records)
 	if len(records) > 0 {
 		r.next, r.fromFirst = records[len(records)-1].Offset+1, false
-		if res.HighWatermark-r.next < closeBehind {
+		if r.seat == nil && res.HighWatermark-r.next < closeBehind {
 			r.join(ctx)
 		}
 	}

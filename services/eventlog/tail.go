@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// tailWait is how long the shared fetch waits at the broker when there is nothing; a
-	// reader that joins meanwhile hears of new records that much later, once.
+	// tailWait is how long the shared fetch waits at the broker when there is nothing, and so the
+	// longest that a reader that joins still fetches by itself.
 	tailWait = 250 * time.Millisecond
 	// tailRate is how many shared fetches a second find something for longer than tailBurst
 	// of them, so that under load more gathers at the broker for each; one filing alone never waits for it.
@@ -45,6 +45,7 @@ type seat struct {
 	partition int
 	wake      chan struct{} // one place: something changed
 
+	asked bool  // a shared fetch asked for it
 	next  int64 // offset to fetch
 	inbox []Record
 	bytes int
@@ -83,12 +84,20 @@ func (t *tail) join(of *topic, partition int, next int64) *seat {
 	return s
 }
 
-// collect takes what was read for a seat, and tells whether the seat was given up.
-func (t *tail) collect(s *seat) (records []Record, next int64, left bool) {
+// collect takes what was read for a seat.
+func (t *tail) collect(s *seat) (records []Record, next int64, asked, left bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	records, s.inbox, s.bytes = s.inbox, nil, 0
-	return records, s.next, s.left
+	return records, s.next, s.asked, s.left
+}
+
+// skip tells a seat what its reader fetched by itself before it was asked for.
+func (t *tail) skip(s *seat, next int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.inbox = slices.DeleteFunc(s.inbox, func(r Record) bool { return r.Offset < next })
+	s.next = max(s.next, next)
 }
 
 // leave gives a seat up; what is in its inbox stays.
@@ -171,6 +180,7 @@ func (t *tail) request() (*fetch.Request, seats) {
 	asked := make(seats, len(t.members))
 	at := make(map[string]int)
 	for _, s := range t.members {
+		s.asked = true
 		key := place{s.topic.full, int32(s.partition)}
 		asked[key] = append(asked[key], s)
 		if len(asked[key]) > 1 {
@@ -239,8 +249,10 @@ func (t *tail) hand(to []*seat, p *fetch.ResponsePartition) (found bool) {
 	var records []Record
 	var err error
 	if p.RecordSet.Records != nil {
-		// Only this goroutine changes next.
-		records, err = decode(to[0].topic.name, to[0].partition, earliest(to), p.RecordSet.Records)
+		t.mu.Lock()
+		next := earliest(to)
+		t.mu.Unlock()
+		records, err = decode(to[0].topic.name, to[0].partition, next, p.RecordSet.Records)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -224,7 +224,8 @@ func (l *life) refile(d *door) {
 	})
 }
 
-// takeBack cancels what is to be cancelled while the process lives.
+// takeBack cancels what is to be cancelled while the process lives, once it is shown to wait:
+// before that, the cancellation could come first, and nothing would ever wait.
 func (l *life) takeBack(p *process, d *door) {
 	for end := time.Now().Add(5 * time.Second); len(l.cancel) > 0 && time.Now().Before(end); {
 		select {
@@ -232,26 +233,38 @@ func (l *life) takeBack(p *process, d *door) {
 			return
 		case <-time.After(50 * time.Millisecond):
 		}
-		l.cancelOnce(d)
+		l.cancelOnce(d, l.hasWaited)
 	}
+}
+
+// hasWaited reports whether a filing is shown to wait for its bureau, or was taken back
+// in an earlier life that did not hear of it.
+func (l *life) hasWaited(ctx context.Context, d *door, id string) bool {
+	resp, err := d.GetFiling(ctx, &springtidev1.GetFilingRequest{FilingId: id})
+	if err != nil {
+		return false
+	}
+	s := resp.GetFiling().GetState()
+	return s == springtidev1.FilingState_FILING_STATE_WAITING || s == springtidev1.FilingState_FILING_STATE_CANCELLED
 }
 
 func (l *life) cancelAll(d *door) {
 	l.t.Helper()
 	eventually(l.t, "what waits for a closed bureau is taken back", func() bool {
-		l.cancelOnce(d)
+		l.cancelOnce(d, func(context.Context, *door, string) bool { return true })
 		return len(l.cancel) == 0
 	})
 }
 
-func (l *life) cancelOnce(d *door) {
+func (l *life) cancelOnce(d *door, may func(ctx context.Context, d *door, id string) bool) {
 	for id := range l.cancel {
 		ctx, stop := context.WithTimeout(d.auth(l.t.Context()), 5*time.Second)
-		_, err := d.CancelFiling(ctx, &springtidev1.CancelFilingRequest{FilingId: id})
-		stop()
-		if err == nil {
-			delete(l.cancel, id)
+		if may(ctx, d, id) {
+			if _, err := d.CancelFiling(ctx, &springtidev1.CancelFilingRequest{FilingId: id}); err == nil {
+				delete(l.cancel, id)
+			}
 		}
+		stop()
 	}
 }
 

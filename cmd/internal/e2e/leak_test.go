@@ -117,7 +117,9 @@ func misuse(t *testing.T, d *door, ann *operator, web string, r *springtidev1.Re
 		wrong(func(b *springtidev1.Return) { b.Period = &springtidev1.Period{Start: text, End: text} })
 		wrong(func(b *springtidev1.Return) { b.Lines[text] = "1.00" })
 		wrong(func(b *springtidev1.Return) { b.Lines["1@sc"] = text })
-		wrong(func(b *springtidev1.Return) { b.Taxpayer = &springtidev1.Taxpayer{Id: number + number, Name: name} })
+		wrong(func(b *springtidev1.Return) {
+			b.Taxpayer = &springtidev1.Taxpayer{Id: strings.Repeat(number, 8), Name: name}
+		})
 		// None of these calls can succeed; what matters is what is said about them.
 		ctx := d.as(t.Context())
 		_, _ = d.GetFiling(ctx, &springtidev1.GetFilingRequest{FilingId: text})
