@@ -144,11 +144,30 @@ func script(expression string, args []any) string {
 	return fmt.Sprintf(expression, texts...)
 }
 
+// navigated is what Chromium says of a look at a page that gave way to another during it.
+const navigated = "Inspected target navigated or closed"
+
+// glance gives the value of an expression for one who looks again: zero for a page that is
+// just being left, as it is when signing in goes on to the board.
+func glance[T any](t *tab, expression string, args ...any) T {
+	t.tb.Helper()
+	ctx, cancel := context.WithTimeout(t.ctx, patience)
+	defer cancel()
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](script(expression, args), chromedp.EvalAwaitPromise))
+	if err != nil && strings.Contains(err.Error(), navigated) {
+		return *new(T)
+	}
+	if err != nil {
+		t.tb.Fatal(err)
+	}
+	return value
+}
+
 // until looks at an expression until it holds.
 func (t *tab) until(expression string, args ...any) {
 	t.tb.Helper()
 	end := time.After(patience)
-	for !eval[bool](t, "!!("+expression+")", args...) {
+	for !glance[bool](t, "!!("+expression+")", args...) {
 		select {
 		case <-end:
 			t.shot("failed")
@@ -177,7 +196,7 @@ func (t *tab) click(selector string) {
 	end := time.After(patience)
 	var before []float64
 	for {
-		at := eval[[]float64](t, `(() => {
+		at := glance[[]float64](t, `(() => {
 			const el = document.querySelector(%s);
 			if (!el || el.disabled) return [];
 			el.scrollIntoView({block: "nearest"});
