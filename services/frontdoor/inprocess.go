@@ -2,7 +2,6 @@ package frontdoor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -12,16 +11,18 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // InProcess is a connection to this door that never leaves the process: calls go
 // through the same interceptors as those from outside, without a socket and without
-// encoding. Messages are copied, so that neither side sees the other's changes.
+// encoding. What a message consists of changes hands with it and is not copied: a
+// caller must change neither what it asked with nor what it was answered.
 // It works from New on; calls made while the door drains are answered like any other.
-func (s *Server) InProcess() grpc.ClientConnInterface { return s.local }
+func (s *Server) InProcess() *Local { return s.local }
 
-// local is the in-process connection.
-type local struct {
+// Local is the in-process connection. It is safe for concurrent use.
+type Local struct {
 	door    *door
 	unary   map[string]unaryMethod
 	streams map[string]streamMethod
@@ -39,11 +40,11 @@ type streamMethod struct {
 	impl any
 }
 
-func newLocal(d *door) *local {
-	return &local{door: d, unary: make(map[string]unaryMethod), streams: make(map[string]streamMethod)}
+func newLocal(d *door) *Local {
+	return &Local{door: d, unary: make(map[string]unaryMethod), streams: make(map[string]streamMethod)}
 }
 
-func (l *local) register(desc *grpc.ServiceDesc, impl any) {
+func (l *Local) register(desc *grpc.ServiceDesc, impl any) {
 	for _, m := range desc.Methods {
 		l.unary[fullName(desc, m.MethodName)] = unaryMethod{m, impl}
 	}
@@ -57,7 +58,7 @@ func fullName(desc *grpc.ServiceDesc, method string) string {
 }
 
 // Invoke makes a unary call.
-func (l *local) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+func (l *Local) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	m, ok := l.unary[method]
 	if !ok {
 		return status.Errorf(codes.Unimplemented, "unknown method %s", method)
@@ -73,7 +74,7 @@ func (l *local) Invoke(ctx context.Context, method string, args, reply any, opts
 		if !ok {
 			return fmt.Errorf("%T is no message", in)
 		}
-		proto.Merge(into, request)
+		hand(into, request)
 		return nil
 	}, l.door.unary)
 	ts.deliver(opts)
@@ -85,8 +86,17 @@ func (l *local) Invoke(ctx context.Context, method string, args, reply any, opts
 		return status.Errorf(codes.Internal, "%s: %T is no message", method, resp)
 	}
 	proto.Reset(answer)
-	proto.Merge(answer, out)
+	hand(answer, out)
 	return nil
+}
+
+// hand gives a message's fields to an empty one of its type, and no copies of them.
+func hand(into, from proto.Message) {
+	to := into.ProtoReflect()
+	from.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		to.Set(field, v)
+		return true
+	})
 }
 
 // arriving makes the context of a call as its handler gets it: what the caller sends
@@ -94,7 +104,7 @@ func (l *local) Invoke(ctx context.Context, method string, args, reply any, opts
 func arriving(ctx context.Context, ts *transport) context.Context {
 	sent, _ := metadata.FromOutgoingContext(ctx)
 	ctx = metadata.NewOutgoingContext(ctx, nil)
-	ctx = metadata.NewIncomingContext(ctx, sent.Copy())
+	ctx = metadata.NewIncomingContext(ctx, sent) // sent is a copy
 	return grpc.NewContextWithServerTransportStream(ctx, ts)
 }
 
@@ -138,105 +148,56 @@ func (t *transport) deliver(opts []grpc.CallOption) {
 	}
 }
 
-// NewStream begins a server stream: the caller sends one message, closes, and
-// receives until io.EOF or an error. Whoever stops receiving earlier ends the
-// context; a handler waits for a slow receiver.
-func (l *local) NewStream(ctx context.Context, _ *grpc.StreamDesc, method string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
+// NewStream is there because the interface has it. Stream is how a stream is followed.
+func (l *Local) NewStream(_ context.Context, _ *grpc.StreamDesc, method string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
+	return nil, status.Errorf(codes.Unimplemented, "%s: in-process streams are followed with Stream", method)
+}
+
+// Stream runs a server stream in the caller's goroutine and gives each its messages, which
+// it must not change. An error of each ends the stream: to the handler its caller is gone.
+// The error is that of each, or else the handler's answer.
+func (l *Local) Stream(ctx context.Context, method string, request proto.Message, each func(proto.Message) error) error {
 	m, ok := l.streams[method]
 	if !ok || m.desc.ClientStreams {
-		return nil, status.Errorf(codes.Unimplemented, "unknown method %s", method)
+		return status.Errorf(codes.Unimplemented, "unknown method %s", method)
 	}
+	l.open.Add(1)
+	defer l.open.Done()
 	ctx, cancel := context.WithCancel(ctx)
-	p := &pipe{
-		local: l, method: m, ts: &transport{method: method}, cancel: cancel,
-		ctx: ctx, messages: make(chan proto.Message), ended: make(chan struct{}),
+	defer cancel()
+	end := &serverEnd{ctx: arriving(ctx, &transport{method: method}), request: request, each: each, leave: cancel}
+	info := &grpc.StreamServerInfo{FullMethod: method, IsServerStream: true}
+	err := l.door.stream(m.impl, end, info, m.desc.Handler)
+	if end.failed != nil {
+		return end.failed
 	}
-	return &clientEnd{p}, nil
+	return err
 }
 
-// A pipe is one stream between a handler and its caller.
-type pipe struct {
-	local    *local
-	method   streamMethod
-	ts       *transport
-	ctx      context.Context // both interfaces of grpc hand it out
-	cancel   context.CancelFunc
-	request  proto.Message
-	messages chan proto.Message
-	ended    chan struct{} // closed when the handler has returned
-	err      error         // its answer, once ended is closed
-}
-
-// run is the handler's goroutine.
-func (p *pipe) run() {
-	defer p.local.open.Done()
-	defer p.cancel()
-	defer close(p.ended)
-	info := &grpc.StreamServerInfo{FullMethod: p.ts.method, IsServerStream: true}
-	p.err = p.local.door.stream(p.method.impl, &serverEnd{p, arriving(p.ctx, p.ts)}, info, p.method.desc.Handler)
-}
-
-// clientEnd is the caller's end.
-type clientEnd struct{ *pipe }
-
-func (c *clientEnd) Context() context.Context { return c.ctx }
-func (c *clientEnd) Trailer() metadata.MD     { return nil }
-
-func (c *clientEnd) Header() (metadata.MD, error) { return metadata.MD{}, nil }
-
-func (c *clientEnd) SendMsg(m any) error {
-	request, ok := m.(proto.Message)
-	if !ok || c.request != nil {
-		return errors.New("in-process stream: one message is sent, and a message it must be")
-	}
-	c.request = proto.Clone(request)
-	return nil
-}
-
-func (c *clientEnd) CloseSend() error {
-	if c.request == nil {
-		return errors.New("in-process stream: nothing was sent")
-	}
-	c.local.open.Add(1)
-	go c.run()
-	return nil
-}
-
-func (c *clientEnd) RecvMsg(m any) error {
-	into, ok := m.(proto.Message)
-	if !ok {
-		return fmt.Errorf("in-process stream: %T is no message", m)
-	}
-	select {
-	case got := <-c.messages:
-		proto.Reset(into)
-		proto.Merge(into, got)
-		return nil
-	case <-c.ended:
-		if c.err == nil {
-			return io.EOF
-		}
-		return c.err
-	}
-}
-
-// serverEnd is the handler's end.
+// serverEnd is what the handler of a stream holds.
 type serverEnd struct {
-	*pipe
-	arrived context.Context // the interface of grpc hands it out
+	ctx     context.Context // the interface of grpc hands it out
+	request proto.Message
+	each    func(proto.Message) error
+	failed  error // of each
+	leave   context.CancelFunc
 }
 
-func (s *serverEnd) Context() context.Context     { return s.arrived }
+func (s *serverEnd) Context() context.Context     { return s.ctx }
 func (s *serverEnd) SetHeader(metadata.MD) error  { return nil }
 func (s *serverEnd) SendHeader(metadata.MD) error { return nil }
 func (s *serverEnd) SetTrailer(metadata.MD)       {}
 
 func (s *serverEnd) RecvMsg(m any) error {
+	if s.request == nil {
+		return io.EOF // one message was sent, and the caller said no more
+	}
 	into, ok := m.(proto.Message)
 	if !ok {
 		return fmt.Errorf("in-process stream: %T is no message", m)
 	}
-	proto.Merge(into, s.request)
+	hand(into, s.request)
+	s.request = nil
 	return nil
 }
 
@@ -245,10 +206,11 @@ func (s *serverEnd) SendMsg(m any) error {
 	if !ok {
 		return fmt.Errorf("in-process stream: %T is no message", m)
 	}
-	select {
-	case s.messages <- message: // copied by the receiver before it asks for the next
-		return nil
-	case <-s.arrived.Done():
-		return status.FromContextError(s.arrived.Err()).Err()
+	if s.failed == nil && s.ctx.Err() == nil {
+		if s.failed = s.each(message); s.failed == nil {
+			return nil
+		}
+		s.leave()
 	}
+	return status.FromContextError(s.ctx.Err()).Err()
 }

@@ -206,7 +206,7 @@ type Server struct {
 	door   *door
 	grpc   *grpc.Server
 	health *health.Server
-	local  *local
+	local  *Local
 }
 
 // New builds a server; Run serves.

@@ -19,10 +19,10 @@ import (
 	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
-	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/keys"
@@ -43,7 +43,7 @@ type Config struct {
 	// MaxWait bounds ?wait= of a status poll. 0: 25 s.
 	MaxWait time.Duration
 	// MaxStreams bounds the open event streams, waiting polls included. 0: 10,000.
-	MaxStreams int64
+	MaxStreams int
 	// MaxPolls bounds the status polls that read at the same time. Beyond it they are put off, so
 	// that submissions do not suffer from them. 0: 256.
 	MaxPolls int64
@@ -102,12 +102,19 @@ type Mount struct {
 	Handler http.Handler
 }
 
+// A Door is the connection to a front door in the same process; *frontdoor.Local is one.
+type Door interface {
+	grpc.ClientConnInterface
+	// Stream follows a server stream in the caller's goroutine. An error of each ends it and is its error.
+	Stream(ctx context.Context, method string, request proto.Message, each func(proto.Message) error) error
+}
+
 // Deps are what a gateway works with.
 type Deps struct {
 	// Listener of the HTTP port; Run closes it. Required.
 	Listener net.Listener
 	// Door is the connection all calls go through. Required.
-	Door grpc.ClientConnInterface
+	Door Door
 	// Keys says who is asking, where the door is not asked itself. Required.
 	Keys Authenticator
 	// Secret seals sessions; every gateway of an installation has the same. At least 32 bytes.
@@ -137,12 +144,11 @@ type Server struct {
 	api      http.Handler // the generated handlers
 	pages    http.Handler
 	filings  springtidev1.FilingServiceClient
-	operate  springtidev1.OperationsServiceClient
 	sessions *sessions
 	document []byte
-	streams  *semaphore.Weighted
+	streams  *streams
 	polls    polls
-	// draining is closed when the drain begins: streams end then.
+	// draining is closed when the drain begins.
 	draining chan struct{}
 }
 
@@ -165,8 +171,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, deps: deps, filings: springtidev1.NewFilingServiceClient(deps.Door), sessions: sealed,
-		operate:  springtidev1.NewOperationsServiceClient(deps.Door),
-		document: document, streams: semaphore.NewWeighted(cfg.MaxStreams), draining: make(chan struct{}),
+		document: document, streams: newStreams(cfg.MaxStreams), draining: make(chan struct{}),
 	}
 	if s.api, err = s.generated(); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
@@ -202,6 +207,7 @@ func (s *Server) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	close(s.draining)
+	s.streams.drain()
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.DrainTimeout)
 	defer cancel()
 	err := s.http.Shutdown(bounded)

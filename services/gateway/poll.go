@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/filing"
@@ -89,24 +91,31 @@ func (s *Server) read(r *http.Request, id string) (*springtidev1.Filing, error) 
 
 // await watches a filing until it changes or the time is up, and gives it as it is then.
 func (s *Server) await(r *http.Request, f *springtidev1.Filing, wait time.Duration) (*springtidev1.Filing, error) {
-	if !s.streams.TryAcquire(1) {
-		return f, nil // answered at once: to wait is a favour
+	ctx, leave, err := s.streams.enter(outgoing(r))
+	if err != nil {
+		return f, nil //nolint:nilerr // answered at once: to wait is a favour
 	}
-	defer s.streams.Release(1)
-	ctx, cancel := context.WithTimeout(outgoing(r), wait)
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	stream, err := s.filings.WatchFilings(ctx, &springtidev1.WatchFilingsRequest{FilingIds: []string{f.GetFilingId()}})
-	for err == nil {
-		var got *springtidev1.WatchFilingsResponse
-		if got, err = stream.Recv(); err == nil && got.GetFiling() != nil && etagOf(got.GetFiling()) != etagOf(f) {
-			return got.GetFiling(), nil
-		}
-	}
-	if code := status.Code(err); ctx.Err() != nil || code == codes.ResourceExhausted || code == codes.Unavailable {
-		return f, nil // the time is up and nothing changed, or there is no place to wait in
+	err = s.deps.Door.Stream(ctx, springtidev1.FilingService_WatchFilings_FullMethodName,
+		&springtidev1.WatchFilingsRequest{FilingIds: []string{f.GetFilingId()}}, func(m proto.Message) error {
+			resp, _ := m.(*springtidev1.WatchFilingsResponse)
+			if now := resp.GetFiling(); now != nil && etagOf(now) != etagOf(f) {
+				f = now
+				return errChanged
+			}
+			return nil
+		})
+	code := status.Code(err)
+	if err == nil || errors.Is(err, errChanged) || ctx.Err() != nil || code == codes.ResourceExhausted || code == codes.Unavailable {
+		return f, nil // as it is now; also when the time is up, or there is no place to wait in
 	}
 	return nil, err
 }
+
+// errChanged ends a wait.
+var errChanged = errors.New("changed")
 
 // waitOf reads ?wait=, in seconds or as "25s".
 func (s *Server) waitOf(r *http.Request) (time.Duration, error) {
