@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,8 +26,9 @@ import (
 )
 
 // BenchmarkWatchers opens event streams and polls at a rate beside submissions, and says what
-// that does to the submissions: the real binary as `springtide dev`, in a process of its own,
-// with clients on the same machine, alone and with the crowd in turns.
+// that does to the submissions: the real binary as `springtide dev`, and on the servers that the
+// environment names a front door beside a process for each stage, of which only the door is
+// measured; with clients on the same machine, alone and with the crowd in turns.
 // SPRINGTIDE_WATCHERS=streams,polls per second,seconds. With a fourth word, "quiet", nothing
 // happens to what is watched: the streams are open and that is all.
 // SPRINGTIDE_BENCH_AGAINST names an older binary that is measured first, in the same run;
@@ -48,9 +50,13 @@ func BenchmarkWatchers(b *testing.B) {
 	t := &table{columns: []string{"embedded"}}
 	if older := os.Getenv("SPRINGTIDE_BENCH_AGAINST"); older != "" {
 		t.columns = []string{"before", "embedded"}
-		b.Run("before", func(b *testing.B) { w.run(b, t.column("before"), older) })
+		b.Run("before", func(b *testing.B) { w.run(b, t.column("before"), oneProcess(older)) })
 	}
-	b.Run("embedded", func(b *testing.B) { w.run(b, t.column("embedded"), binary(b)) })
+	b.Run("embedded", func(b *testing.B) { w.run(b, t.column("embedded"), oneProcess(binary(b))) })
+	if s, ok := realServers(b); ok {
+		t.columns = append(t.columns, "real servers")
+		b.Run("real", func(b *testing.B) { w.run(b, t.column("real servers"), rolesOn(s)) })
+	}
 	b.ReportMetric(0, "ns/op") // the table says it
 	t.print(os.Stdout, time.Since(began))
 }
@@ -58,6 +64,8 @@ func BenchmarkWatchers(b *testing.B) {
 const (
 	// ackedPerSecond is how many returns are submitted a second, one a call, while others watch.
 	ackedPerSecond = 50
+	// watchWarm are filed before anything is measured.
+	watchWarm = 500
 	// watchTurns is how often the crowd comes; before each time, submissions are alone for as long.
 	watchTurns = 2
 	// mostOfATenant is how many streams one tenant may have; others watch a period in which nothing happens.
@@ -71,31 +79,78 @@ type watchers struct {
 	quiet          bool
 }
 
-func (w watchers) run(b *testing.B, f figures, path string) {
+// A place is where people watch: a front door, and what stands behind it.
+type place struct {
+	process *process // what is measured: with embedded servers everything, otherwise the door
+	door    *door
+	tenant  string
+	kafka   string
+	prefix  string // of the topics
+	http    string
+	makeKey func(tenant string) string
+}
+
+// oneProcess is `springtide dev` of a binary, with an authority that takes so much.
+func oneProcess(path string) func(*testing.B, string) place {
+	return func(b *testing.B, quota string) place {
+		b.Helper()
+		data := b.TempDir()
+		p := startOf(b, path, "dev", "dev", "--data", data, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", againstAdmin,
+			"--sim-latency", "20ms", "--sim-quota", quota, "--log-level", "warn")
+		m := p.await(`springtide is ready: http://([^/ ]+)/\S* .*grpc (\S+), key in (\S+), authority (\S+), kafka (\S+)\n`)
+		key, err := os.ReadFile(m[3])
+		if err != nil {
+			b.Fatal(err)
+		}
+		return place{
+			process: p, door: dial(b, m[2], strings.TrimSpace(string(key))), tenant: devTenant, kafka: m[5], http: m[1],
+			makeKey: func(tenant string) string { return makeKey(b, nil, m[5], data, tenant) },
+		}
+	}
+}
+
+// rolesOn is a process a role, on real servers.
+func rolesOn(s servers) func(*testing.B, string) place {
+	return func(b *testing.B, quota string) place {
+		b.Helper()
+		c := startCluster(b, s, tenantOfThisRun(), "--latency", "20ms", "--quota", quota)
+		p := c.start("serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", againstAdmin)
+		m := p.await(`front door is ready.* grpc=(\S+) http=(\S+)`)
+		c.makeKey()
+		d := dial(b, m[1], c.key)
+		d.knowsKey(b)
+		c.slowURL = c.simURL
+		for _, args := range [][]string{{"work", "validate"}, {"work", "project"}, append([]string{"work", "submit"}, c.authorities()...)} {
+			c.start(append(args, "--log-level", "warn")...)
+		}
+		return place{
+			process: p, door: d, tenant: c.tenant, kafka: c.kafka, prefix: c.installation + ".", http: m[2],
+			makeKey: func(tenant string) string {
+				return makeKey(b, []string{c.named()}, c.kafka, filepath.Join(c.dir, "site"), tenant)
+			},
+		}
+	}
+}
+
+func (w watchers) run(b *testing.B, f figures, start func(b *testing.B, quota string) place) {
 	turn := w.lasting / watchTurns
 	clicks, followed := ackedPerSecond*int(turn/time.Second), min(w.streams, mostOfATenant)
-	all := benchReturns(b, watchTurns*(followed+2*clicks))
-	data := b.TempDir()
-	p := startOf(b, path, "dev", "dev", "--data", data, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", againstAdmin,
-		"--sim-latency", "20ms", "--sim-quota", strconv.Itoa(max(100, followed*5/4/int(turn/time.Second)))+"/s", "--log-level", "warn")
-	m := p.await(`springtide is ready: http://([^/ ]+)/\S* .*grpc (\S+), key in (\S+), authority (\S+), kafka (\S+)\n`)
-	key, err := os.ReadFile(m[3])
-	if err != nil {
-		b.Fatal(err)
-	}
-	d := dial(b, m[2], strings.TrimSpace(string(key)))
-	crowd := &crowd{b: b, address: m[1], key: d.key, since: make(map[string]time.Time), seen: make(map[string]time.Time)}
+	all := benchReturns(b, watchWarm+watchTurns*(followed+2*clicks))
+	at := start(b, fmt.Sprintf("%d/s", max(100, followed*5/4/int(turn/time.Second))))
+	p, d := at.process, at.door
+	crowd := &crowd{b: b, address: at.http, key: d.key, since: make(map[string]time.Time), seen: make(map[string]time.Time)}
 	if w.streams > followed {
-		crowd.otherKey = makeKey(b, nil, m[5], data, "another")
+		crowd.otherKey = at.makeKey("another-" + at.tenant)
 		(&door{d.FilingServiceClient, crowd.otherKey}).knowsKey(b)
 	}
-	ledger := readLedger(b, m[5])
+	ledger := readLedger(b, at.kafka, at.prefix)
+	watchers{quiet: true}.file(b, d, at.tenant, take(&all, watchWarm, fastAuthority))
 	title := fmt.Sprintf("with %d streams and %d polls/s asked for", w.streams, w.polls)
 	var alone, beside spell
 	for n := range watchTurns {
 		some := take(&all, clicks, fastAuthority)
 		alone.during(p, func() []time.Duration { return submitAt(b, d, some, turn) })
-		names := w.file(b, d, take(&all, followed, fastAuthority))
+		names := w.file(b, d, at.tenant, take(&all, followed, fastAuthority))
 		ctx, cancel := context.WithCancel(b.Context())
 		var open sync.WaitGroup
 		crowd.stream(ctx, &open, names, w.streams-followed)
@@ -120,9 +175,9 @@ func (w watchers) run(b *testing.B, f figures, path string) {
 }
 
 // file files what is to be watched; where it is to be quiet, it has ended before anybody watches.
-func (w watchers) file(b *testing.B, d *door, all []*springtidev1.Return) (names []string) {
+func (w watchers) file(b *testing.B, d *door, tenant string, all []*springtidev1.Return) (names []string) {
 	b.Helper()
-	o := newOffice(b, devTenant)
+	o := newOffice(b, tenant)
 	if err := o.file(b.Context(), d, all, batchSize); err != nil {
 		b.Fatal(err)
 	}
@@ -153,8 +208,8 @@ func (s *spell) during(p *process, run func() []time.Duration) {
 }
 
 func (s *spell) report(f figures, title string) {
-	f.add(title, "processors used by all of ours", "%.2f", s.used/s.lasted.Seconds())
-	f.add(title, "memory of all of ours", "%d MiB", s.memory)
+	f.add(title, "processors used by what is measured", "%.2f", s.used/s.lasted.Seconds())
+	f.add(title, "memory of it", "%d MiB", s.memory)
 	f.add(title, "acknowledged: p50, p99", "%s, %s", quantileOf(s.acks, 0.5), quantileOf(s.acks, 0.99))
 }
 
@@ -309,7 +364,9 @@ func (c *crowd) poll(ctx context.Context, ids []string, perSecond int) {
 			}
 			defer l.close()
 			tags := make(map[string]string)
-			for due := time.Now(); ctx.Err() == nil; due = due.Add(time.Second * phones / time.Duration(perSecond)) {
+			pace := time.Second * phones / time.Duration(perSecond)
+			due := time.Now().Add(pace * time.Duration(phone) / phones) // people do not tap in step
+			for ; ctx.Err() == nil; due = due.Add(pace) {
 				time.Sleep(time.Until(due)) // a benchmark's pace
 				if late := time.Since(due); late > time.Second {
 					due = due.Add(late) // the machine does not take more: the rate that came about is told
@@ -375,9 +432,9 @@ func (c *crowd) report(f figures, title string, lasting time.Duration, accepted 
 }
 
 // readLedger reads when acceptances came to be in the ledger, from now until the result is asked for.
-func readLedger(b *testing.B, kafka string) func() map[string]time.Time {
+func readLedger(b *testing.B, kafka, prefix string) func() map[string]time.Time {
 	b.Helper()
-	log, err := eventlog.Open(b.Context(), eventlog.Config{Brokers: []string{kafka}})
+	log, err := eventlog.Open(b.Context(), eventlog.Config{Brokers: []string{kafka}, Prefix: prefix})
 	if err != nil {
 		b.Fatal(err)
 	}
