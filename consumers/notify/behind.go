@@ -28,12 +28,14 @@ const (
 	noteEvery = 100
 )
 
-// skips reports whether a record is left to the catching up.
+// skips reports whether a record is left to the catching up, which goes on from Next. What
+// is before was under way, here or at an owner before, when a later record was not taken:
+// nobody else will tell of it. Told twice at worst, under one name.
 func (h *Handler) skips(id string, offset int64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l := h.behind[id]
-	if l == nil {
+	if l == nil || offset < l.Next {
 		return false
 	}
 	l.skipped = max(l.skipped, offset)

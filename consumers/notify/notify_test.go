@@ -293,6 +293,35 @@ func TestAnAddressThatFailsFallsBehindAloneAndIsCaughtUp(t *testing.T) {
 	}
 }
 
+// Records of other filings may be finished before one that came earlier, and an address may
+// fall behind with the later one. Who owns the partition then is given the earlier one again.
+func TestWhatWasUnderWayWhenItsAddressFellBehindIsTold(t *testing.T) {
+	t.Parallel()
+	for name, restart := range map[string]bool{"by the same owner": false, "by the next owner": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			hook := s.webhook("firm", "/broken")
+			s.set("/broken", true)
+			cfg := quick()
+			cfg.FirstRetry = time.Hour
+			st := s.start(cfg)
+			earlier, later := s.accepted("firm", 1), s.accepted("firm", 2)
+			st.handle(t, later)
+			if progress := s.store.ProgressOf(hook.ID); len(progress) != 1 || progress[0].Next != later.Offset {
+				t.Fatalf("%+v, want behind from %d", progress, later.Offset)
+			}
+			s.set("/broken", false)
+			if restart {
+				st.stop()
+				st = s.start(cfg)
+			}
+			st.handle(t, earlier)
+			s.until("the earlier one", func() bool { return slices.Contains(s.received["/broken"], "firm-001") })
+		})
+	}
+}
+
 func TestAnAddressThatFailsForTooLongIsDisabledAndEnabledAgain(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
