@@ -29,6 +29,9 @@ type receiver struct {
 	// after this many posts, those that come wait here and are not answered.
 	holdAfter     int
 	held, release chan struct{}
+	// down: what comes is answered with 503, and counted.
+	down    bool
+	refused int
 }
 
 func newReceiver() *receiver {
@@ -73,6 +76,11 @@ func (b *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
+	if b.down {
+		b.refused++
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
 	if other := b.names[name]; other != "" && other != m.Data.FilingID {
 		b.bad = append(b.bad, "one message id for two filings")
 	}
@@ -83,6 +91,19 @@ func (b *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.told[m.Data.FilingID][m.Data.State] = true
 	b.paths[r.URL.Path]++
 	b.taken++
+}
+
+// turn lets every post be refused, or taken again.
+func (b *receiver) turn(down bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.down = down
+}
+
+func (b *receiver) refusals() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.refused
 }
 
 // missing counts what an office knows to have ended and the receiver was not told of.
@@ -114,7 +135,7 @@ func (b *receiver) register(t *testing.T, ann *operator, url, path string) {
 
 // A tenant's endpoint is told how each filing ended, signed, at least once and under the same
 // name each time; also of what was being told when the notifier was killed, and of what ended
-// while there was none. Another tenant's endpoint is told of nothing.
+// while there was none, or the endpoint took nothing. Another tenant's endpoint is told of nothing.
 func TestWebhooksMissNothingWhenTheNotifierIsKilled(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s servers) {
@@ -137,29 +158,47 @@ func TestWebhooksMissNothingWhenTheNotifierIsKilled(t *testing.T) {
 		}
 		notifier := c.work("webhooks", private)
 
-		firm := sampleFirm(t, 90, true)
-		box.holdAfter = len(firm.Returns) / 6
-		half := len(firm.Returns) / 2
+		const part = 45
+		firm := sampleFirm(t, 3*part, true)
+		box.holdAfter = part / 3
 		o := newOffice(t, c.tenant)
-		if err := o.file(t.Context(), d, firm.Returns[:half], 10); err != nil {
+		if err := o.file(t.Context(), d, firm.Returns[:part], 10); err != nil {
 			t.Fatal(err)
 		}
 		<-box.held // a post is on its way
 		notifier.kill()
 		close(box.release)
-		if err := o.file(t.Context(), d, firm.Returns[half:], 10); err != nil {
+		if err := o.file(t.Context(), d, firm.Returns[part:2*part], 10); err != nil {
 			t.Fatal(err)
 		}
 		o.finish(t.Context(), d)
-		o.judge(t.Context(), d, firm)
 		if box.missing(o) == 0 {
 			t.Fatal("nothing was left to be told when the notifier was gone: the test shows nothing")
 		}
 		box.mu.Lock()
 		box.holdAfter = 0
 		box.mu.Unlock()
-		c.work("webhooks", private)
+		second := c.work("webhooks", private)
 		eventually(t, "all that ended is told", func() bool { return box.missing(o) == 0 })
+
+		// What is refused is finished for the group, once the place to go on from is kept: after a
+		// polite end nothing but that place knows of it.
+		box.turn(true)
+		if err := o.file(t.Context(), d, firm.Returns[2*part:], 10); err != nil {
+			t.Fatal(err)
+		}
+		o.finish(t.Context(), d)
+		eventually(t, "the endpoint refuses some", func() bool { return box.refusals() > 0 })
+		if code := second.terminate(); code != 0 {
+			t.Errorf("%s: exit code %d after SIGTERM", second.name, code)
+		}
+		if n := box.missing(o); n != part {
+			t.Errorf("%d ends were not told while the endpoint took nothing, want %d", n, part)
+		}
+		box.turn(false)
+		c.work("webhooks", private)
+		eventually(t, "all that was refused is told", func() bool { return box.missing(o) == 0 })
+		o.judge(t.Context(), d, firm)
 		box.mu.Lock()
 		defer box.mu.Unlock()
 		if len(box.bad) > 0 {
