@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// The codes of reasons: what [Decision.Code] may be. Whoever speaks another language
-// says them in its own words, with the numbers in [Decision.Facts].
+// The codes of reasons: what [Decision.Code] may be. [Chinese] says them in Chinese, and
+// the board in its own words, with the numbers in [Decision.Facts].
 const (
 	whyStale       = "stale" // no fact but what is wrong, in English
 	whyIneffective = "ineffective"
@@ -27,42 +27,71 @@ const (
 	whyArrivals    = "arrivals"
 )
 
-const load = "{arrivals} filings/s arrive, {backlog} wait, and one consumer does {each}/s"
+const (
+	loadEN = "{arrivals} filings/s arrive, {backlog} wait, and one consumer does {each}/s"
+	loadZH = "每秒到达 {arrivals} 份，{backlog} 份等待，一个进程每秒处理 {each} 份"
+)
 
-// sentence says a reason in English. The places are facts.
-func sentence(code string) string {
+// sentence says a reason in both languages; "": it is not known. The places are facts.
+func sentence(code string) (en, zh string) {
 	switch code {
+	case whyStale:
+		return "{problem}", "数据缺失、过旧或不可信：{problem}"
 	case whyIneffective:
-		return "the last scale-up, from {from} to {to}, brought less than a tenth of what it should have"
+		return "the last scale-up, from {from} to {to}, brought less than a tenth of what it should have",
+			"上次从 {from} 个增加到 {to} 个，效果不到应有的十分之一"
 	case whyNotReady:
-		return "{late} consumers that were started {ago} ago are not ready yet"
+		return "{late} consumers that were started {ago} ago are not ready yet", "{late} 个进程已启动 {ago}，仍未就绪"
 	case whyFewer:
-		return "fewer would do, and go if that is so for another {left}"
+		return "fewer would do, and go if that is so for another {left}", "更少的进程也够用；若 {left} 后仍是如此，就减少"
 	case whyShut:
-		return "authority {authority} takes nothing"
+		return "authority {authority} takes nothing", "税务机关 {authority} 停止服务"
 	case whyIdle:
-		return "nothing waits and nothing is expected soon"
+		return "nothing waits and nothing is expected soon", "没有等待的申报，近期也不会有"
 	case whyUnsettled:
-		return "{unsettled} filings were sent and wait for their outcome, and one is enough to look"
+		return "{unsettled} filings were sent and wait for their outcome, and one is enough to look",
+			"{unsettled} 份已报送，等待结果；留一个进程查询即可"
 	case whyProbe:
-		return "authority {authority} does not answer, and one is enough to see when it does"
+		return "authority {authority} does not answer, and one is enough to see when it does",
+			"税务机关 {authority} 没有响应；留一个进程试探即可"
 	case whyFloor:
-		return "the floor is {floor}, and the load asks for no more"
+		return "the floor is {floor}, and the load asks for no more", "下限为 {floor} 个，目前的负载不需要更多"
 	case whyAuthority:
-		return "{waiting} filings wait for authority {authority}, and more consumers would not change that it takes {takes}/s"
+		return "{waiting} filings wait for authority {authority}, and more consumers would not change that it takes {takes}/s",
+			"{waiting} 份在等税务机关 {authority}；它每秒只受理 {takes} 份，增加进程没有用"
 	case whyMaximum:
-		return load + ", but no more than {most} may run"
+		return loadEN + ", but no more than {most} may run", loadZH + "；但最多只能运行 {most} 个"
 	case whyPartitions:
-		return load + ", but there are only {partitions} partitions"
+		return loadEN + ", but there are only {partitions} partitions", loadZH + "；但只有 {partitions} 个分区"
 	case whyHold:
-		return load + "; more are not asked for before the last change shows its effect and another one pays for itself"
+		return loadEN + "; more are not asked for before the last change shows its effect and another one pays for itself",
+			loadZH + "；等上次调整见效、再增加也划算时，才会增加"
 	case whyBacklog:
-		return load + "; what waits should be done within {within}"
+		return loadEN + "; what waits should be done within {within}", loadZH + "；等待的应在 {within} 内处理完"
 	case whyArrivals:
-		return load
+		return loadEN, loadZH
 	default:
-		return "{problem}"
+		return "", ""
 	}
+}
+
+// Chinese says in Chinese why so many consumers are wanted, by the code and the facts of
+// a decision; "": the code is one of a newer scaler, or there is none.
+func Chinese(wanted int, code string, known map[string]string) string {
+	_, text := sentence(code)
+	if text == "" {
+		return ""
+	}
+	f, verb := facts(known), "需要"
+	switch code {
+	case whyStale, whyIneffective, whyNotReady:
+		verb = "保持"
+	default:
+		if _, late := f["late"]; late {
+			text += "；另有 {late} 个进程已启动 {ago}，仍未就绪"
+		}
+	}
+	return fmt.Sprintf("%s %d 个进程：%s。", verb, wanted, f.fill(text))
 }
 
 // facts are the numbers of a reason, by name.
@@ -79,7 +108,8 @@ func (f facts) fill(text string) string {
 // keep decides not to change anything, within the bounds, and says why.
 func (d *decider) keep(b Bound, code string, f facts) Decision {
 	n := min(max(d.m.Wanted, d.floor), d.cap)
-	return Decision{n, b, fmt.Sprintf("%s stay: %s.", consumers(n), f.fill(sentence(code))), code, f}
+	text, _ := sentence(code)
+	return Decision{n, b, fmt.Sprintf("%s stay: %s.", consumers(n), f.fill(text)), code, f}
 }
 
 // stale decides not to change anything, as what is known cannot be trusted.
@@ -90,7 +120,8 @@ func (d *decider) stale(problem string) Decision {
 // because puts a need into words. down: a scale-down is being waited for, rate is how long, in seconds.
 func (d *decider) because(n need, down string) Decision {
 	code, f := d.why(n, down)
-	text := f.fill(sentence(code))
+	text, _ := sentence(code)
+	text = f.fill(text)
 	if late := d.m.Wanted - d.ready; late > 0 && d.overdue() && n.n > 0 {
 		f["late"], f["ago"] = strconv.Itoa(late), d.m.Now.Sub(d.s.waiting).Round(time.Second).String()
 		text += f.fill("; {late} started {ago} ago and not ready yet")

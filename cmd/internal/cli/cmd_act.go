@@ -102,7 +102,7 @@ func (a *app) showAct(out *list, id string, f *springtidev1.Filing, err error) e
 		r.OK = true // what was asked for was done
 		return out.add(r)
 	case err != nil:
-		_, werr := fmt.Fprintf(a.ui.Err, "%s: %s\n", id, explain(err, a.ui.Lang))
+		_, werr := fmt.Fprintf(a.ui.Err, a.ui.Lang.say("%s：%s\n", "%s: %s\n"), id, explain(err, a.ui.Lang))
 		return werr
 	default:
 		_, werr := fmt.Fprintf(a.ui.Out, "%s  %s  %s\n", f.GetFilingId(), a.ui.Lang.state(f.GetState()), plain(a.ui.Lang.text(f.GetMessage())))

@@ -160,8 +160,8 @@ func (a *app) runEnded(ctx context.Context, c *client, first *springtidev1.GetRe
 		}
 	} else {
 		fmt.Fprintln(a.ui.Out, l.say(
-			fmt.Sprintf("已重新提交 %d 份，已不需要 %d 份，失败 %d 份（%s）", run.GetRetried(), run.GetSkipped(), run.GetFailed(), run.GetOutcome()),
-			fmt.Sprintf("%d tried again, %d needed it no longer, %d failed (%s)", run.GetRetried(), run.GetSkipped(), run.GetFailed(), run.GetOutcome())))
+			fmt.Sprintf("已重新提交 %d 份，已不需要 %d 份，失败 %d 份（%s）", run.GetRetried(), run.GetSkipped(), run.GetFailed(), l.outcome(run.GetOutcome())),
+			fmt.Sprintf("%d tried again, %d needed it no longer, %d failed (%s)", run.GetRetried(), run.GetSkipped(), run.GetFailed(), l.outcome(run.GetOutcome()))))
 		for _, r := range all.GetResults() {
 			if r.GetError() != "" && r.GetError() != "SKIPPED" {
 				fmt.Fprintln(a.ui.Out, indent+r.GetFilingId()+"  "+plain(r.GetError()))

@@ -134,7 +134,7 @@ func (a *app) keysCreateCommand() *cobra.Command {
 					r.Key = token
 					return writeJSON(a.ui.Out, r)
 				}
-				fmt.Fprintf(a.ui.Err, "Key %s of tenant %s; it is shown this once:\n", key.ID, plain(key.Identity.Tenant))
+				fmt.Fprintf(a.ui.Err, a.ui.Lang.say("租户 %[2]s 的密钥 %[1]s；只显示这一次：\n", "Key %[1]s of tenant %[2]s; it is shown this once:\n"), key.ID, plain(key.Identity.Tenant))
 				_, err = fmt.Fprintln(a.ui.Out, token)
 				return err
 			})
@@ -171,11 +171,11 @@ func (a *app) keysListCommand() *cobra.Command {
 					}
 					return out.end()
 				}
-				rows := make([][]string, 0, len(all))
+				l, rows := a.ui.Lang, make([][]string, 0, len(all))
 				for _, k := range all {
-					state := "in force"
+					state := l.say("有效", "in force")
 					if k.Revoked {
-						state = "revoked"
+						state = l.say("已吊销", "revoked")
 					}
 					rows = append(rows, []string{
 						k.ID, k.Identity.Tenant, k.Identity.Subject, strings.Join(k.Identity.Roles, ","),
@@ -183,7 +183,12 @@ func (a *app) keysListCommand() *cobra.Command {
 					})
 				}
 				return writeTable(a.ui.Out, a.ui.OutTerm, "", []column{
-					{"KEY", 0}, {"TENANT", 10}, {"HOLDER", 10}, {"ROLES", 10}, {"STATE", 0}, {"MADE", 10},
+					{l.say("密钥", "KEY"), 0},
+					{l.say("租户", "TENANT"), 10},
+					{l.say("持有人", "HOLDER"), 10},
+					{l.say("角色", "ROLES"), 10},
+					{l.say("状态", "STATE"), 0},
+					{l.say("创建时间", "MADE"), 10},
 				}, rows)
 			})
 		},
@@ -210,7 +215,7 @@ func (a *app) keysRevokeCommand() *cobra.Command {
 					if a.ui.JSON {
 						err = out.add(keyRecord(key))
 					} else {
-						_, err = fmt.Fprintf(a.ui.Out, "%s  revoked\n", key.ID)
+						_, err = fmt.Fprintf(a.ui.Out, a.ui.Lang.say("%s  已吊销\n", "%s  revoked\n"), key.ID)
 					}
 					if err != nil {
 						return err

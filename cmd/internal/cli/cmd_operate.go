@@ -95,7 +95,7 @@ func (a *app) groupTable(groups []*springtidev1.GroupOverview) error {
 	for _, g := range groups {
 		note := g.GetProblem()
 		if note == "" {
-			note = g.GetScaleReason()
+			note = l.scaleReason(int(g.GetWanted()), g.GetScaleCode(), g.GetScaleFacts(), g.GetScaleReason())
 		}
 		rows = append(rows, []string{
 			g.GetGroup(), strconv.FormatInt(g.GetUnfinished(), 10), strconv.FormatInt(g.GetLag(), 10), rate(g.GetArrivalsPerSecond()),
@@ -127,7 +127,7 @@ func (a *app) authorityTable(all []*springtidev1.AuthorityStatus) error {
 	l := a.ui.Lang
 	rows := make([][]string, 0, len(all))
 	for _, s := range all {
-		quota, done, note := "-", "-", s.GetCause()
+		quota, done, note := "-", "-", l.cause(s.GetCause())
 		if s.GetQuotaPerSecond() > 0 {
 			quota = rate(s.GetRequestsPerSecond()) + "/" + rate(s.GetQuotaPerSecond())
 		} else if s.GetRequestsPerSecond() > 0 {
@@ -137,10 +137,10 @@ func (a *app) authorityTable(all []*springtidev1.AuthorityStatus) error {
 			done = clock(s.GetEta().GetEarliest()) + " .. " + clock(s.GetEta().GetLatest())
 		}
 		if s.GetPaused() {
-			note = strings.TrimSpace(s.GetPausedBy() + ": " + s.GetPauseReason())
+			note = strings.TrimSpace(s.GetPausedBy() + l.say("：", ": ") + s.GetPauseReason())
 		}
 		rows = append(rows, []string{
-			s.GetAuthority(), authorityState(l, s.GetState()), s.GetClass(), s.GetBreaker(), strconv.FormatInt(s.GetOpen(), 10), quota, done, note,
+			s.GetAuthority(), authorityState(l, s.GetState()), s.GetClass(), l.breaker(s.GetBreaker()), strconv.FormatInt(s.GetOpen(), 10), quota, done, note,
 		})
 	}
 	return writeTable(a.ui.Out, a.ui.OutTerm, "", []column{
@@ -251,7 +251,7 @@ func (a *app) didTo(resp proto.Message, s *springtidev1.AuthorityStatus, warning
 		return err
 	}
 	if warning != nil {
-		fmt.Fprintln(a.ui.Err, a.ui.bad(a.ui.Lang.say("注意：", "note:")), plain(a.ui.Lang.text(warning)))
+		fmt.Fprintln(a.ui.Err, a.ui.bad(a.ui.Lang.say("注意：", "note: "))+plain(a.ui.Lang.text(warning)))
 	}
 	return nil
 }
@@ -326,11 +326,9 @@ func (a *app) acts(ctx context.Context, c *client, most int) error {
 	l := a.ui.Lang
 	rows := make([][]string, 0, len(all.GetActs()))
 	for _, act := range all.GetActs() {
-		outcome := act.GetOutcome()
-		if outcome == "" {
-			outcome = l.say("未记录结果", "open")
-		}
-		rows = append(rows, []string{clock(act.GetTime()), act.GetSubject(), act.GetAction(), act.GetTarget(), outcome, act.GetWhy()})
+		rows = append(rows, []string{
+			clock(act.GetTime()), act.GetSubject(), act.GetAction(), act.GetTarget(), l.outcome(act.GetOutcome()), act.GetWhy(),
+		})
 	}
 	return writeTable(a.ui.Out, a.ui.OutTerm, "", []column{
 		{l.say("时间", "TIME"), 0},

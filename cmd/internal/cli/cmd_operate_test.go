@@ -27,7 +27,7 @@ func deskTime(second int) *timestamppb.Timestamp {
 func (d *door) bureau() *springtidev1.AuthorityStatus {
 	s := &springtidev1.AuthorityStatus{
 		Authority: "cn.31", Class: "B", Breaker: "closed", State: springtidev1.AuthorityState_AUTHORITY_STATE_OPEN,
-		Open: 4200, QuotaPerSecond: 50, RequestsPerSecond: 49.6, Eta: &springtidev1.Eta{Earliest: deskTime(30), Latest: deskTime(55)},
+		Open: 4200, QuotaPerSecond: 50, RequestsPerSecond: 49.6, Cause: "rate", Eta: &springtidev1.Eta{Earliest: deskTime(30), Latest: deskTime(55)},
 	}
 	if d.desk.paused != "" {
 		s.State, s.Paused, s.PausedBy, s.PauseReason, s.Eta = springtidev1.AuthorityState_AUTHORITY_STATE_PAUSED, true, "ann", d.desk.paused, nil
@@ -42,7 +42,12 @@ func (d *door) GetOverview(context.Context, *springtidev1.GetOverviewRequest) (*
 		Because:  []*springtidev1.LocalizedText{{Zh: "未完成 4200 份", En: "4200 open"}, {Zh: "cn.31：每秒 50 次", En: "cn.31: 50/s"}},
 		Groups: []*springtidev1.GroupOverview{
 			{Group: "validate", Members: 2, ArrivalsPerSecond: 12.34, FinishedPerSecond: 12.3},
-			{Group: "submit", Members: 4, Unfinished: 4200, Lag: 4100, FinishedPerSecond: 49.5, OldestSeconds: 84.4, ScaleReason: "4 consumers wanted: more would not change that it takes 50.0/s."},
+			{
+				Group: "submit", Members: 4, Unfinished: 4200, Lag: 4100, FinishedPerSecond: 49.5, OldestSeconds: 84.4,
+				Wanted: 4, ScaleReason: "4 consumers wanted: 4100 filings wait for authority cn.31, and more consumers would not change that it takes 50.0/s.",
+				ScaleCode: "authority", ScaleFacts: map[string]string{"waiting": "4100", "authority": "cn.31", "takes": "50.0"},
+			},
+			{Group: "project", Problem: "the offsets of group project are missing (timeout)"},
 		},
 		Authorities: []*springtidev1.AuthorityStatus{d.bureau()},
 	}}, nil
@@ -120,6 +125,38 @@ func (d *door) ListActs(_ context.Context, req *springtidev1.ListActsRequest) (*
 	}}, nil
 }
 
+func (d *door) ListQuarantine(context.Context, *springtidev1.ListQuarantineRequest) (*springtidev1.ListQuarantineResponse, error) {
+	return &springtidev1.ListQuarantineResponse{Filings: []*springtidev1.Filing{
+		{FilingId: "f1", Authority: "cn.31", Form: "cn.vat.small", Period: &springtidev1.Period{End: "2026-06-30"}, Attempts: 2, Cause: "not_queryable", UpdateTime: deskTime(3)},
+		{FilingId: "f2", Authority: "cn.31", Form: "cn.vat.small", Period: &springtidev1.Period{End: "2026-06-30"}, Cause: "http_5xx", UpdateTime: deskTime(4)},
+	}}, nil
+}
+
+// hooks is the webhooks' side of the fake door.
+type hooks struct {
+	springtidev1.UnimplementedWebhookServiceServer
+}
+
+func (hooks) ListWebhooks(context.Context, *springtidev1.ListWebhooksRequest) (*springtidev1.ListWebhooksResponse, error) {
+	return &springtidev1.ListWebhooksResponse{Webhooks: []*springtidev1.Webhook{
+		{WebhookId: "wh1", Url: "https://a.example/hooks", State: springtidev1.WebhookState_WEBHOOK_STATE_ENABLED, Description: "the office"},
+		{WebhookId: "wh2", Url: "https://b.example/hooks", State: springtidev1.WebhookState_WEBHOOK_STATE_FAILING, FailingSince: deskTime(5), LastFailure: "503"},
+		{WebhookId: "wh3", Url: "https://c.example/hooks", State: springtidev1.WebhookState_WEBHOOK_STATE_DISABLED, FailingSince: deskTime(6), LastFailure: "timeout"},
+	}}, nil
+}
+
+func (hooks) CreateWebhook(context.Context, *springtidev1.CreateWebhookRequest) (*springtidev1.CreateWebhookResponse, error) {
+	return &springtidev1.CreateWebhookResponse{Webhook: &springtidev1.Webhook{WebhookId: "wh1"}, Secret: "whsec_shown_once"}, nil
+}
+
+func (hooks) EnableWebhook(context.Context, *springtidev1.EnableWebhookRequest) (*springtidev1.EnableWebhookResponse, error) {
+	return &springtidev1.EnableWebhookResponse{}, nil
+}
+
+func (hooks) DeleteWebhook(context.Context, *springtidev1.DeleteWebhookRequest) (*springtidev1.DeleteWebhookResponse, error) {
+	return &springtidev1.DeleteWebhookResponse{}, nil
+}
+
 func TestOperatorsSeeAndAct(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
@@ -136,6 +173,11 @@ func TestOperatorsSeeAndAct(t *testing.T) {
 		"failures.toofast":    {"failures", "retry", "rejected:E1001", "--per-second", "100000"},
 		"tenants":             {"tenants"},
 		"acts":                {"acts"},
+		"quarantine.list":     {"quarantine", "list"},
+		"webhooks.create":     {"webhooks", "create", "https://a.example/hooks"},
+		"webhooks.list":       {"webhooks", "list"},
+		"webhooks.enable":     {"webhooks", "enable", "wh3"},
+		"webhooks.delete":     {"webhooks", "delete", "wh3"},
 	} {
 		for _, lang := range []string{"en", "zh"} {
 			t.Run(name+"."+lang, func(t *testing.T) {

@@ -49,7 +49,7 @@ tried. Each is kept as it was. This takes a key with the role operator.`,
 }
 
 func (a *app) deadList(ctx context.Context, c *client) error {
-	out, rows, token := &list{w: a.ui.Out}, [][]string{}, ""
+	l, out, rows, token := a.ui.Lang, &list{w: a.ui.Out}, [][]string{}, ""
 	for {
 		var resp *springtidev1.ListDeadLettersResponse
 		err := c.retry.do(ctx, false, func(ctx context.Context) (err error) {
@@ -76,11 +76,15 @@ func (a *app) deadList(ctx context.Context, c *client) error {
 	case a.ui.JSON:
 		return out.end()
 	case len(rows) == 0:
-		fmt.Fprintln(a.ui.Err, "No dead letters.")
+		fmt.Fprintln(a.ui.Err, l.say("没有死信。", "No dead letters."))
 		return nil
 	}
 	return writeTable(a.ui.Out, a.ui.OutTerm, "", []column{
-		{"DEAD LETTER", 0}, {"FILING", 0}, {"STAGE", 0}, {"REASON", 16}, {"TIME", 10},
+		{l.say("死信", "DEAD LETTER"), 0},
+		{l.say("申报编号", "FILING"), 0},
+		{l.say("环节", "STAGE"), 0},
+		{l.say("原因", "REASON"), 16},
+		{l.say("时间", "TIME"), 10},
 	}, rows)
 }
 
@@ -101,10 +105,10 @@ func (a *app) deadReplay(ctx context.Context, c *client, ids []string, reason st
 		})
 		switch {
 		case err == nil:
-			fmt.Fprintf(a.ui.Out, "%s  replayed\n", plain(id))
+			fmt.Fprintf(a.ui.Out, a.ui.Lang.say("%s  已重放\n", "%s  replayed\n"), plain(id))
 		case aboutOne(err):
 			refused = true
-			fmt.Fprintf(a.ui.Err, "%s: %s\n", plain(id), explain(err, a.ui.Lang))
+			fmt.Fprintf(a.ui.Err, a.ui.Lang.say("%s：%s\n", "%s: %s\n"), plain(id), explain(err, a.ui.Lang))
 		default:
 			return err
 		}

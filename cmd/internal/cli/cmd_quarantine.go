@@ -78,7 +78,7 @@ harmless; saying "not filed" of what is filed makes it be filed twice.`,
 }
 
 func (a *app) quarantineList(ctx context.Context, c *client) error {
-	out, rows, token := &list{w: a.ui.Out}, [][]string{}, ""
+	l, out, rows, token := a.ui.Lang, &list{w: a.ui.Out}, [][]string{}, ""
 	for {
 		var resp *springtidev1.ListQuarantineResponse
 		err := c.retry.do(ctx, false, func(ctx context.Context) (err error) {
@@ -98,7 +98,7 @@ func (a *app) quarantineList(ctx context.Context, c *client) error {
 				continue
 			}
 			rows = append(rows, []string{
-				f.GetFilingId(), f.GetAuthority(), f.GetForm(), f.GetPeriod().GetEnd(), f.GetCause(), clock(f.GetUpdateTime()),
+				f.GetFilingId(), f.GetAuthority(), f.GetForm(), f.GetPeriod().GetEnd(), l.cause(f.GetCause()), clock(f.GetUpdateTime()),
 			})
 		}
 		if token = resp.GetNextPageToken(); token == "" {
@@ -109,11 +109,16 @@ func (a *app) quarantineList(ctx context.Context, c *client) error {
 	case a.ui.JSON:
 		return out.end()
 	case len(rows) == 0:
-		fmt.Fprintln(a.ui.Err, "Nothing waits for a person.")
+		fmt.Fprintln(a.ui.Err, l.say("没有待人工处理的申报。", "Nothing waits for a person."))
 		return nil
 	}
 	return writeTable(a.ui.Out, a.ui.OutTerm, "", []column{
-		{"FILING", 0}, {"AUTHORITY", 0}, {"FORM", 0}, {"PERIOD", 0}, {"CAUSE", 16}, {"SINCE", 10},
+		{l.say("申报编号", "FILING"), 0},
+		{l.say("税务机关", "AUTHORITY"), 0},
+		{l.say("申报表", "FORM"), 0},
+		{l.say("所属期止", "PERIOD"), 0},
+		{l.say("原因", "CAUSE"), 16},
+		{l.say("自何时", "SINCE"), 10},
 	}, rows)
 }
 

@@ -185,7 +185,8 @@ func (a *app) tellScale(s control.Status) {
 		_ = writeJSON(a.ui.Out, s) // standard output may be closed: scaling goes on
 		return
 	}
-	_, _ = fmt.Fprintf(a.ui.Out, "%s  %-8s  %d  %s\n", time.Now().Format(time.TimeOnly), s.Group, s.Wanted, s.Reason)
+	_, _ = fmt.Fprintf(a.ui.Out, "%s  %-8s  %d  %s\n", time.Now().Format(time.TimeOnly), s.Group, s.Wanted,
+		a.ui.Lang.scaleReason(s.Wanted, s.Code, s.Facts, s.Reason))
 }
 
 func (a *app) scaleExplainCommand() *cobra.Command {
@@ -249,11 +250,8 @@ func (a *app) scaleExplain(ctx context.Context) error {
 
 // explained is the decision as one sentence, with what it is bound by and what is ready.
 func explained(l Lang, s control.Status) string {
-	if l == Chinese {
-		return fmt.Sprintf("需要 %d 个工作进程（就绪 %d），取决于：%s；每秒到达 %.1f 件，未完成 %.0f 件，每件占用 %.3f 秒。",
-			s.Wanted, s.Ready, boundZH(s.Bound), s.Arrivals, s.Backlog, s.BusySeconds)
-	}
-	return fmt.Sprintf("%s Bound by %s, %d ready.", s.Reason, s.Bound, s.Ready)
+	reason := l.scaleReason(s.Wanted, s.Code, s.Facts, s.Reason)
+	return l.join(reason, fmt.Sprintf(l.say("取决于：%s；就绪 %d 个。", "Bound by %s, %d ready."), l.say(boundZH(s.Bound), s.Bound), s.Ready))
 }
 
 // boundZH is a bound in Chinese.

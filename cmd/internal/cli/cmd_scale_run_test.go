@@ -65,11 +65,13 @@ func TestScaleNamesWhatIsWrong(t *testing.T) {
 func TestScaleExplainSaysOneSentenceForEachGroup(t *testing.T) {
 	t.Parallel()
 	said := []control.Status{
-		{Group: "validate", Wanted: 0, Bound: string(autoscale.ByIdle), Reason: "0 consumers wanted: nothing waits and nothing is expected soon.", Age: time.Second},
+		{Group: "validate", Wanted: 0, Bound: string(autoscale.ByIdle), Reason: "0 consumers wanted: nothing waits and nothing is expected soon.", Code: "idle", Age: time.Second},
 		{
 			Group: "submit", Wanted: 5, Ready: 3, Bound: string(autoscale.ByAuthority), Arrivals: 40, Backlog: 9000, BusySeconds: 0.25, Age: 42 * time.Second,
 			Reason: "5 consumers wanted: 9000 filings wait for authority cn.11, and more consumers would not change that it takes 50.0/s.",
+			Code:   "authority", Facts: map[string]string{"waiting": "9000", "authority": "cn.11", "takes": "50.0", "late": "2", "ago": "31s"},
 		},
+		{Group: "newer", Wanted: 1, Bound: "arrivals", Reason: "1 consumer wanted: for a reason that is not known here.", Code: "unheard_of", Age: time.Second},
 	}
 	p := func() *program {
 		return &program{deps: Deps{ScaleExplain: func(context.Context, ScaleOptions) ([]control.Status, error) { return said, nil }}}

@@ -46,18 +46,22 @@ func (a *app) showSweep(r sweep.Result) error {
 			return err
 		}
 	} else {
-		rows := make([][]string, 0, len(r.Findings))
+		l, rows := a.ui.Lang, make([][]string, 0, len(r.Findings))
 		for _, f := range r.Findings {
 			rows = append(rows, []string{string(f.Kind), f.FilingID, f.Authority, fmt.Sprint(f.Seq), f.Phase})
 		}
 		if len(rows) > 0 {
 			if err := writeTable(a.ui.Out, a.ui.OutTerm, "", []column{
-				{"FINDING", 0}, {"FILING", 0}, {"AUTHORITY", 0}, {"LINE", 0}, {"LEDGER", 0},
+				{l.say("发现", "FINDING"), 0},
+				{l.say("申报编号", "FILING"), 0},
+				{l.say("税务机关", "AUTHORITY"), 0},
+				{l.say("行", "LINE"), 0},
+				{l.say("账本", "LEDGER"), 0},
 			}, rows); err != nil {
 				return err
 			}
 		}
-		fmt.Fprintf(a.ui.Out, "%d in the lists, %d accepted in the ledger, %d match\n", r.Listed, r.Accepted, r.Matched)
+		fmt.Fprintf(a.ui.Out, l.say("清单中 %d 份，账本中已受理 %d 份，相符 %d 份\n", "%d in the lists, %d accepted in the ledger, %d match\n"), r.Listed, r.Accepted, r.Matched)
 	}
 	switch {
 	case !r.Clean():

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,11 +25,11 @@ however often. This takes a key with the role operator.`,
 	})
 	a.shared.addClient(cmd.PersistentFlags())
 	cmd.AddCommand(a.webhooksCreateCommand(), a.webhooksListCommand(),
-		a.webhookCommand("enable", "Go on with disabled webhooks, from where they stopped", func(ctx context.Context, s springtidev1.WebhookServiceClient, id string) error {
+		a.webhookCommand("enable", "已启用", "Go on with disabled webhooks, from where they stopped", func(ctx context.Context, s springtidev1.WebhookServiceClient, id string) error {
 			_, err := s.EnableWebhook(ctx, &springtidev1.EnableWebhookRequest{WebhookId: id})
 			return err
 		}),
-		a.webhookCommand("delete", "Forget webhooks", func(ctx context.Context, s springtidev1.WebhookServiceClient, id string) error {
+		a.webhookCommand("delete", "已删除", "Forget webhooks", func(ctx context.Context, s springtidev1.WebhookServiceClient, id string) error {
 			_, err := s.DeleteWebhook(ctx, &springtidev1.DeleteWebhookRequest{WebhookId: id})
 			return err
 		}))
@@ -88,27 +87,31 @@ func (a *app) webhooksListCommand() *cobra.Command {
 				if a.ui.JSON {
 					return a.writeMessage(resp)
 				}
-				rows := make([][]string, 0, len(resp.GetWebhooks()))
+				l, rows := a.ui.Lang, make([][]string, 0, len(resp.GetWebhooks()))
 				for _, w := range resp.GetWebhooks() {
 					since := ""
 					if w.GetFailingSince() != nil {
 						since = w.GetFailingSince().AsTime().Local().Format(time.DateTime)
 					}
 					rows = append(rows, []string{
-						w.GetWebhookId(), plain(w.GetUrl()), strings.ToLower(strings.TrimPrefix(w.GetState().String(), "WEBHOOK_STATE_")),
-						since, plain(w.GetLastFailure()), plain(w.GetDescription()),
+						w.GetWebhookId(), plain(w.GetUrl()), l.webhook(w.GetState()), since, plain(w.GetLastFailure()), plain(w.GetDescription()),
 					})
 				}
 				return writeTable(a.ui.Out, a.ui.OutTerm, "", []column{
-					{"WEBHOOK", 0}, {"URL", 20}, {"STATE", 0}, {"FAILS SINCE", 0}, {"BECAUSE OF", 10}, {"FOR", 10},
+					{l.say("通知编号", "WEBHOOK"), 0},
+					{l.say("地址", "URL"), 20},
+					{l.say("状态", "STATE"), 0},
+					{l.say("失败自", "FAILS SINCE"), 0},
+					{l.say("失败原因", "BECAUSE OF"), 10},
+					{l.say("用途", "FOR"), 10},
 				}, rows)
 			})
 		},
 	}
 }
 
-// webhookCommand does something to webhooks one by one.
-func (a *app) webhookCommand(name, short string, do func(context.Context, springtidev1.WebhookServiceClient, string) error) *cobra.Command {
+// webhookCommand does something to webhooks one by one; done says in Chinese that it was.
+func (a *app) webhookCommand(name, done, short string, do func(context.Context, springtidev1.WebhookServiceClient, string) error) *cobra.Command {
 	return &cobra.Command{
 		Use:     name + " WEBHOOK-ID...",
 		Short:   short,
@@ -124,7 +127,7 @@ func (a *app) webhookCommand(name, short string, do func(context.Context, spring
 						return err
 					}
 					if !a.ui.JSON {
-						if _, err := fmt.Fprintf(a.ui.Out, "%s  %sd\n", plain(id), name); err != nil {
+						if _, err := fmt.Fprintf(a.ui.Out, "%s  %s\n", plain(id), a.ui.Lang.say(done, name+"d")); err != nil {
 							return err
 						}
 					}

@@ -83,6 +83,7 @@ func newDoor(t *testing.T) (*door, string) {
 	server := grpc.NewServer(grpc.UnaryInterceptor(d.authenticate), grpc.StreamInterceptor(d.authenticateStream))
 	springtidev1.RegisterFilingServiceServer(server, d)
 	springtidev1.RegisterOperationsServiceServer(server, d)
+	springtidev1.RegisterWebhookServiceServer(server, hooks{})
 	served := make(chan struct{})
 	go func() {
 		defer close(served)

@@ -102,14 +102,14 @@ func (a *app) run(ctx context.Context, args []string) int {
 	case errors.Is(err, ErrInterrupted):
 		return ExitInterrupted
 	case errors.Is(err, ErrPromiseBroken):
-		fmt.Fprintln(a.streams.Err, a.ui.bad("error:"), err)
+		a.wrong(err.Error())
 		return ExitBroken
 	case errors.Is(err, ErrVoid):
-		fmt.Fprintln(a.streams.Err, a.ui.bad("error:"), err)
+		a.wrong(err.Error())
 		return ExitVoid
 	case errors.Is(err, ErrNeedsUser):
 		if err != ErrNeedsUser { //nolint:errorlint // only the bare one has nothing to add
-			fmt.Fprintln(a.streams.Err, a.ui.bad("error:"), err)
+			a.wrong(err.Error())
 		}
 		return ExitNeedsUser
 	}
@@ -117,14 +117,18 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return ExitUsage
 }
 
+func (a *app) wrong(text string) {
+	fmt.Fprintln(a.streams.Err, a.ui.bad(a.ui.Lang.say("错误：", "error: "))+text)
+}
+
 // complain says what is wrong; for a mistake in the command line also where help is.
 func (a *app) complain(cmd *cobra.Command, err error) {
-	fmt.Fprintln(a.streams.Err, a.ui.bad("error:"), explain(err, a.ui.Lang))
+	a.wrong(explain(err, a.ui.Lang))
 	if usage, ok := errors.AsType[*usageError](err); ok {
 		for _, h := range usage.hints {
 			fmt.Fprintln(a.streams.Err, "  "+h)
 		}
-		fmt.Fprintf(a.streams.Err, "See: %s --help\n", cmd.CommandPath())
+		fmt.Fprintf(a.streams.Err, a.ui.Lang.say("见：%s --help\n", "See: %s --help\n"), cmd.CommandPath())
 	}
 }
 
