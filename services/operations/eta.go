@@ -55,7 +55,7 @@ func (m *Monitor) rangeOf(f *springtidev1.Filing, now time.Time) (eta.Range, boo
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.now
-	if s == nil || s.problem != "" || now.Sub(s.at) > staleEta || s.ruling.bound == springtidev1.Bound_BOUND_WORKERS && s.ruling.by == groupValidate {
+	if s == nil || s.problem != nil || now.Sub(s.at) > staleEta || s.ruling.bound == springtidev1.Bound_BOUND_WORKERS && s.ruling.by == groupValidate {
 		return eta.Range{}, false
 	}
 	i := slices.IndexFunc(s.lanes, func(l lane) bool { return l.name == f.GetAuthority() })

@@ -3,7 +3,6 @@ package operations
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -20,8 +19,8 @@ import (
 // A snapshot is one measurement.
 type snapshot struct {
 	at time.Time
-	// problem says why the counts cannot be trusted; empty: they can.
-	problem  string
+	// problem says why the counts cannot be trusted; nil: they can.
+	problem  *springtidev1.LocalizedText
 	total    total
 	groups   []groupSeen
 	lanes    []lane
@@ -88,8 +87,8 @@ type groupSeen struct {
 	// capacity is what its workers could do per second, by what a filing has cost; 0: not known.
 	capacity float64
 	decision *fleet.Decision
-	// problem says why its numbers cannot be trusted.
-	problem string
+	// problem says why its numbers cannot be trusted; nil: they can.
+	problem *springtidev1.LocalizedText
 	reports map[string]fleet.Report
 }
 
@@ -110,12 +109,12 @@ func (m *Monitor) group(ctx context.Context, now time.Time, g Group) groupSeen {
 	out := groupSeen{Group: g, lag: st.seen.lag, work: st.seen.work, capacity: st.seen.capacity, problem: st.seen.problem}
 	if g.Reports {
 		reports, age, err := fleet.Read(ctx, m.deps.View, g.Name)
-		out.reports, out.problem = reports, ""
+		out.reports, out.problem = reports, nil
 		switch {
 		case err != nil:
-			out.problem = err.Error()
+			out.problem = unread(err)
 		case age > fleet.Fresh:
-			out.problem = fmt.Sprintf("a worker of group %s has said nothing for %s", g.Name, age.Round(time.Second))
+			out.problem = silent(g.Name, age)
 		}
 		for _, r := range reports {
 			out.oldest = max(out.oldest, r.Oldest)
@@ -141,11 +140,11 @@ func (m *Monitor) group(ctx context.Context, now time.Time, g Group) groupSeen {
 func (m *Monitor) look(ctx context.Context, now time.Time, g Group, st *groupState, out *groupSeen) {
 	lag, err := m.deps.Log.Lag(ctx, g.Name, g.Topics...)
 	if err != nil {
-		out.problem = fmt.Sprintf("the offsets of group %s are missing (%v)", g.Name, err)
+		out.problem = noOffsets(g.Name, err)
 		return
 	}
 	if !g.Reports {
-		out.problem = ""
+		out.problem = nil
 	}
 	out.lag = 0
 	for _, l := range lag {
@@ -257,7 +256,7 @@ func (m *Monitor) authorities(s *snapshot) {
 			past = &series{}
 			m.past[name] = past
 		}
-		if s.problem == "" {
+		if s.problem == nil {
 			past.add(s.at, float64(l.queue.Open), float64(l.queue.Ended))
 		}
 		past.workers(s.at, l.said, requests[name])

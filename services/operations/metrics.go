@@ -83,7 +83,7 @@ func (m *metrics) set(s *snapshot) {
 		m.groupOldest.WithLabelValues(g.Name).Set(g.oldest.Seconds())
 		m.groupMembers.WithLabelValues(g.Name).Set(float64(g.members))
 	}
-	if s.problem != "" {
+	if s.problem != nil {
 		return // the counts stay as they were; measured_timestamp and the verdict say so
 	}
 	m.open.Set(float64(s.total.open()))

@@ -143,9 +143,9 @@ func (m *Monitor) measure(ctx context.Context, now time.Time) {
 	tallies, age, err := fleet.ReadTallies(ctx, m.deps.View, m.cfg.Partitions)
 	switch {
 	case err != nil:
-		s.problem = err.Error()
+		s.problem = unread(err)
 	case age > fleet.Fresh:
-		s.problem = fmt.Sprintf("the newest count of some partition is %s old", age.Round(time.Second))
+		s.problem = oldCount(age)
 	}
 	if err == nil {
 		s.total = sum(tallies)
@@ -165,7 +165,7 @@ func (m *Monitor) measure(ctx context.Context, now time.Time) {
 	m.mu.Lock()
 	m.authorities(s)
 	m.mu.Unlock()
-	if s.problem == "" {
+	if s.problem == nil {
 		m.burn.add(now, s.total.open())
 	}
 	s.deadline = m.deadline(now, s.total)
@@ -206,8 +206,8 @@ func (m *Monitor) fresh() (*snapshot, error) {
 	switch {
 	case m.now == nil:
 		return nil, &filing.Error{Reason: filing.ReasonStarting, RetryAfter: time.Second}
-	case m.now.problem != "":
-		return nil, &filing.Error{Reason: filing.ReasonViewRebuilding, RetryAfter: time.Second, Err: errors.New(m.now.problem)}
+	case m.now.problem != nil:
+		return nil, &filing.Error{Reason: filing.ReasonViewRebuilding, RetryAfter: time.Second, Err: errors.New(m.now.problem.GetEn())}
 	}
 	return m.now, nil
 }

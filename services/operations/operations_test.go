@@ -276,6 +276,11 @@ func TestWhatIsMissingOrOldIsNeverGood(t *testing.T) {
 			if o := i.look(); o.GetVerdict() != unknown || o.GetEta() != nil {
 				t.Errorf("%v, %v: %v", o.GetVerdict(), o.GetEta(), o.GetBecause())
 			}
+			said := i.look().GetBecause()
+			last := said[len(said)-1]
+			if zh, ok := strings.CutPrefix(last.GetZh(), "数据缺失："); !ok || zh == strings.TrimPrefix(last.GetEn(), "Not known: ") {
+				t.Errorf("%q and %q are not one reason in two languages", last.GetZh(), last.GetEn())
+			}
 		})
 	}
 }

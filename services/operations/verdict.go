@@ -28,7 +28,7 @@ func (s *snapshot) judge() {
 	r := &s.ruling
 	r.verdict, r.bound = springtidev1.Verdict_VERDICT_ON_TRACK, springtidev1.Bound_BOUND_NOTHING
 	open := s.total.open()
-	if s.problem != "" {
+	if s.problem != nil {
 		r.verdict, r.bound = springtidev1.Verdict_VERDICT_UNKNOWN, springtidev1.Bound_BOUND_UNSPECIFIED
 		r.say(missing(s.problem))
 		return
@@ -64,7 +64,7 @@ func (s *snapshot) judge() {
 		r.known = false
 	}
 	for _, g := range s.groups {
-		if g.problem != "" {
+		if g.problem != nil {
 			r.verdict, r.known = springtidev1.Verdict_VERDICT_UNKNOWN, false
 			r.say(missing(g.problem))
 		}
@@ -80,7 +80,7 @@ func (s *snapshot) judge() {
 // workless rules where a group without which nothing is filed has work and no worker.
 func (s *snapshot) workless() bool {
 	for _, g := range s.groups {
-		if !g.Reports || g.members > 0 || g.work.Open == 0 || g.problem != "" {
+		if !g.Reports || g.members > 0 || g.work.Open == 0 || g.problem != nil {
 			continue
 		}
 		s.ruling.verdict, s.ruling.bound, s.ruling.by = springtidev1.Verdict_VERDICT_LATE, springtidev1.Bound_BOUND_WORKERS, g.Name
@@ -211,7 +211,7 @@ func etaOf(r eta.Range) *springtidev1.Eta {
 func (g groupSeen) shown() *springtidev1.GroupOverview {
 	out := &springtidev1.GroupOverview{
 		Group: g.Name, Lag: g.lag, Unfinished: int64(g.work.Open), ArrivalsPerSecond: g.arrivals, FinishedPerSecond: g.finished,
-		Members: int32(g.members), OldestSeconds: g.oldest.Seconds(), StoppedPartitions: int32(g.work.Stopped), Problem: g.problem,
+		Members: int32(g.members), OldestSeconds: g.oldest.Seconds(), StoppedPartitions: int32(g.work.Stopped), Problem: g.problem.GetEn(),
 	}
 	if g.decision != nil {
 		out.Wanted, out.ScaleBound, out.ScaleReason = int32(g.decision.Wanted), g.decision.Bound, g.decision.Reason

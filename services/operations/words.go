@@ -55,8 +55,27 @@ func headline(r ruling, deadline time.Time) *springtidev1.LocalizedText {
 	}
 }
 
-func missing(problem string) *springtidev1.LocalizedText {
-	return text("数据缺失："+problem, "Not known: "+problem)
+// missing says what is not known. What a server answered stays as it came.
+func missing(problem *springtidev1.LocalizedText) *springtidev1.LocalizedText {
+	return text("数据缺失："+problem.GetZh(), "Not known: "+problem.GetEn())
+}
+
+func unread(err error) *springtidev1.LocalizedText {
+	return text("读取失败（"+err.Error()+"）", err.Error())
+}
+
+func silent(group string, age time.Duration) *springtidev1.LocalizedText {
+	age = age.Round(time.Second)
+	return text(fmt.Sprintf("消费组 %s 的一个进程已有 %s 没有消息", group, age), fmt.Sprintf("a worker of group %s has said nothing for %s", group, age))
+}
+
+func noOffsets(group string, err error) *springtidev1.LocalizedText {
+	return text(fmt.Sprintf("缺少消费组 %s 的位点（%v）", group, err), fmt.Sprintf("the offsets of group %s are missing (%v)", group, err))
+}
+
+func oldCount(age time.Duration) *springtidev1.LocalizedText {
+	age = age.Round(time.Second)
+	return text(fmt.Sprintf("某个分区的最新计数是 %s 前的", age), fmt.Sprintf("the newest count of some partition is %s old", age))
 }
 
 func openWork(open, overdue int64, deadline time.Time) *springtidev1.LocalizedText {

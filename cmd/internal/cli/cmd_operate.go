@@ -93,7 +93,7 @@ func (a *app) groupTable(groups []*springtidev1.GroupOverview) error {
 	l := a.ui.Lang
 	rows := make([][]string, 0, len(groups))
 	for _, g := range groups {
-		note := g.GetProblem()
+		note := l.problem(g.GetProblem())
 		if note == "" {
 			note = l.scaleReason(int(g.GetWanted()), g.GetScaleCode(), g.GetScaleFacts(), g.GetScaleReason())
 		}

@@ -19,6 +19,15 @@ func (l Lang) scaleReason(wanted int, code string, facts map[string]string, engl
 	return english
 }
 
+// problem is why a group's numbers cannot be trusted; what is wrong in detail is for
+// whoever mends it, and is said in English.
+func (l Lang) problem(detail string) string {
+	if detail == "" || l == English {
+		return detail
+	}
+	return "数据缺失或过旧（" + detail + "）"
+}
+
 // breaker is how an authority's breaker stands.
 func (l Lang) breaker(state string) string {
 	words := map[string]string{"closed": "关闭", "half-open": "半开", "open": "打开"}
