@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"springtide/services/authority"
 	"springtide/services/board"
 )
 
@@ -203,6 +204,27 @@ func wantWhole(t *testing.T, file string, least int) {
 			if !strings.Contains(e[2], p) || !strings.Contains(e[3], p) {
 				t.Errorf("%s: %s is in one language only", e[1], p)
 			}
+		}
+	}
+}
+
+// The due time of what waits is said as authority.Endless has it.
+func TestTheBoardKnowsWhatNobodyKnowsTheEndOf(t *testing.T) {
+	t.Parallel()
+	source, err := os.ReadFile("web/src/model.ts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := regexp.MustCompile(`const endless: ReadonlySet<string> = new Set\(\[(.*)\]\)`).FindSubmatch(source)
+	if list == nil {
+		t.Fatal("model.ts has no list of such causes")
+	}
+	for _, cause := range []string{
+		authority.HeldPaused, authority.HeldClosed, authority.HeldBreaker, authority.HeldConcurrency, authority.HeldRate,
+		authority.CauseMaintenance, authority.CauseThrottled, authority.CauseTimeout, authority.CauseUnauthorized,
+	} {
+		if there := strings.Contains(string(list[1]), `"`+cause+`"`); there != authority.Endless(cause) {
+			t.Errorf("%s: %v on the board", cause, there)
 		}
 	}
 }

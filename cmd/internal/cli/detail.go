@@ -52,7 +52,7 @@ func (a *app) detail(b *strings.Builder, f *springtidev1.Filing) {
 	if f.GetDueTime() != nil {
 		when := l.say("下次重试", "next try")
 		if authority.Endless(f.GetCause()) { // sooner, if the authority is back before
-			when = l.say("最迟重试", "next try by")
+			when = l.say("最迟再查看", "looked at by")
 		}
 		pairs = append(pairs, [2]string{when, clock(f.GetDueTime())})
 	}

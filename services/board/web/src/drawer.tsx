@@ -7,7 +7,7 @@ import { api } from "./api";
 import { Editor } from "./editor";
 import { periodText, say, t, time } from "./i18n";
 import { Icon, type IconName } from "./icons";
-import { errorsOf, isCorrectable, type Item } from "./model";
+import { errorsOf, isCorrectable, isEndless, type Item } from "./model";
 import { ReceiptDialog } from "./receipt";
 import { session, tell, wordsOf } from "./session";
 import { dropDraft, filter, formOf, formTitle, historyOf, itemById, offers, opened, putDraft, putFiling, rowOf, wantContent } from "./store";
@@ -173,7 +173,7 @@ function Timeline({ item }: { item: Item }) {
     if (h.state !== "FILING_STATE_RECEIVED" && h.state !== "FILING_STATE_ACCEPTED") events.push({ at: h.at, text: t(`state.${h.state}`), icon: "clock", place: 2 });
   }
   if (f?.receipt?.accept_time) events.push({ at: f.receipt.accept_time, text: t("event.accepted"), icon: "check", place: 3 });
-  if (f?.due_time && f.state === "FILING_STATE_WAITING") events.push({ at: f.due_time, text: t("event.next"), icon: "repeat", place: 4, coming: true });
+  if (f?.due_time && f.state === "FILING_STATE_WAITING") events.push({ at: f.due_time, text: t(isEndless(f.cause) ? "event.next.latest" : "event.next"), icon: "repeat", place: 4, coming: true });
   // Authorities tell whole seconds; within one, the order of things is known.
   const second = (e: { at: string }): number => Math.floor(Date.parse(e.at) / 1000);
   events.sort((a, b) => second(a) - second(b) || a.place - b.place);

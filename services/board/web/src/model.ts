@@ -63,6 +63,11 @@ export const errorsOf = (vs: Violation[] | undefined): Violation[] => (vs ?? [])
 export const warningsOf = (vs: Violation[] | undefined): Violation[] => (vs ?? []).filter((v) => v.severity === "SEVERITY_WARNING");
 
 const correctable: ReadonlySet<string> = new Set(["FILING_STATE_INVALID", "FILING_STATE_REJECTED", "FILING_STATE_CANCELLED", "FILING_STATE_CONFLICT"]);
+// While one of these holds a filing up nobody knows how long it takes: it goes on as soon as
+// the bureau does, and its due time is only when it is looked at again at the latest.
+const endless: ReadonlySet<string> = new Set(["breaker_open", "paused", "maintenance"]);
+export const isEndless = (cause: string | undefined): boolean => endless.has(cause ?? "");
+
 export const isCorrectable = (state: ItemState): boolean => correctable.has(state) || state.startsWith("DRAFT_");
 
 // stateOf: a draft counts as long as nothing was filed, and again when it was

@@ -5,7 +5,7 @@ import { useSignal } from "@preact/signals";
 import { memo } from "./memo";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { clock, lang, n, number, say, t } from "./i18n";
-import { errorsOf, latest, type Item, type Row } from "./model";
+import { errorsOf, isEndless, latest, type Item, type Row } from "./model";
 import { currencyOf, money, signOf } from "./money";
 import { filter, formColumns, formShort, opened, ready, rows, selected, wantContent } from "./store";
 import { Chip } from "./ui";
@@ -167,7 +167,7 @@ export function whyOf(item: Item): { what: string; todo: string } {
   if (reason && item.state === "FILING_STATE_REJECTED") {
     return { what: reason.message || reason.code || "", todo: say(f?.advice) };
   }
-  const due = f?.due_time && item.state === "FILING_STATE_WAITING" ? t("state.due", { time: clock(f.due_time) }) : "";
+  const due = f?.due_time && item.state === "FILING_STATE_WAITING" ? t(isEndless(f.cause) ? "state.due.latest" : "state.due", { time: clock(f.due_time) }) : "";
   return { what: say(f?.message), todo: say(f?.advice) || due };
 }
 

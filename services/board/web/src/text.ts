@@ -114,6 +114,7 @@ export const texts = {
   "state.ready.advice": pair("可以申报", "Ready to be filed"),
   "state.ready.warn": pair("通过校验，有 {count} 条提醒", "Passed, with warnings: {count}"),
   "state.due": pair("下次重试：{time}", "Next try: {time}"),
+  "state.due.latest": pair("税局可受理时即重试；最迟 {time} 再次查看", "Tried as soon as the bureau takes it; looked at by {time} at the latest"),
 
   "turn.yours": pair("该您处理", "Your turn"),
   "turn.ours": pair("系统在处理", "Our turn"),
@@ -230,6 +231,7 @@ export const texts = {
   "event.draft": pair("草稿保存", "Draft saved"),
   "event.accepted": pair("税局受理", "Accepted by the authority"),
   "event.next": pair("自动重试", "Next try by itself"),
+  "event.next.latest": pair("税局可受理时自动重试；最迟再次查看", "Tried as soon as the bureau takes it; looked at by itself at the latest"),
 
   "keys.title": pair("键盘操作", "Keyboard"),
   "keys.move": pair("上 / 下移动", "Move up / down"),

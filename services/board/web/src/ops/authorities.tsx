@@ -92,7 +92,11 @@ function range(a: Authority): string {
 
 function noteOf(a: Authority): string {
   if (a.paused) return o("authority.paused.by", { who: a.paused_by ?? "", time: moment(a.pause_time), why: a.pause_reason ?? "" });
-  if (a.open_time && stateOf(a) !== "AUTHORITY_STATE_OPEN") return o("authority.opens", { time: moment(a.open_time) });
+  if (a.open_time && stateOf(a) !== "AUTHORITY_STATE_OPEN") {
+    const time = moment(a.open_time);
+    // Opening hours are known; otherwise it is the pause that the authority asked for.
+    return !a.cause || a.cause === "closed" ? o("authority.opens", { time }) : o("authority.asked", { time, cause: known(`cause.${a.cause}`, a.cause) });
+  }
   if (a.breaker === "half-open") return o("authority.probing");
   if (a.cause) return known(`cause.${a.cause}`, a.cause);
   return (a.workers ?? 0) === 0 ? o("authority.quiet") : "";
