@@ -275,10 +275,12 @@ func incoming(header string) (string, bool) {
 
 // outgoing is the context of a call the gateway makes by itself for a request.
 func outgoing(r *http.Request) context.Context {
-	md := metadata.MD{}
-	for header, key := range map[string]string{"Authorization": "authorization", headerLanguage: "accept-language", headerTrace: "traceparent"} {
-		if v := r.Header.Get(header); v != "" {
-			md.Set(key, v)
+	md := make(metadata.MD, 3)
+	for _, h := range [...]struct{ header, key string }{
+		{"Authorization", "authorization"}, {headerLanguage, "accept-language"}, {headerTrace, "traceparent"},
+	} {
+		if v := r.Header.Get(h.header); v != "" {
+			md[h.key] = []string{v}
 		}
 	}
 	return metadata.NewOutgoingContext(r.Context(), md)

@@ -128,9 +128,13 @@ func (s *Server) withSession(next http.Handler) http.Handler {
 	})
 }
 
-// bounded caps the body of a request.
+// bounded caps the body of a request that has one.
 func (s *Server) bounded(mux *http.ServeMux, own map[string]int64) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength == 0 {
+			mux.ServeHTTP(w, r)
+			return
+		}
 		_, pattern := mux.Handler(r)
 		most := s.cfg.MaxBody
 		if n := own[pattern]; n > 0 {

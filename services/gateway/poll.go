@@ -119,6 +119,9 @@ var errChanged = errors.New("changed")
 
 // waitOf reads ?wait=, in seconds or as "25s".
 func (s *Server) waitOf(r *http.Request) (time.Duration, error) {
+	if r.URL.RawQuery == "" {
+		return 0, nil // as nearly always: nothing to take apart
+	}
 	text := r.URL.Query().Get("wait")
 	if text == "" {
 		return 0, nil
