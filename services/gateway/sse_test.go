@@ -68,8 +68,10 @@ func TestAStreamThatIsClosedAtOnceSaidNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		out := newSSE(&recorder{}, time.Second, func() { t.Error("lost") })
-		if out.close() || out.close() {
-			t.Error("something was said")
+		for range 2 {
+			if out.close() {
+				t.Error("something was said")
+			}
 		}
 	})
 }
