@@ -162,7 +162,7 @@ func (p *parcel) deliver(ctx context.Context, began time.Time) {
 			}
 			break
 		}
-		l.metrics.appendRetries.WithLabelValues(a.topic.name).Inc()
+		l.metrics.retries.WithLabelValues(kindProduce).Inc()
 		if attempt == 0 {
 			l.log.WarnContext(ctx, "append is retried", "topic", a.topic.name, "partition", a.partition, "records", len(p.batch), "error", p.err)
 		}
@@ -208,7 +208,7 @@ func (l *Log) produce(ctx context.Context, load []*parcel) {
 	for _, p := range load {
 		p.base, p.err = answerOf(answers[place{p.to.topic.full, int32(p.to.partition)}])
 	}
-	l.metrics.requests.WithLabelValues("produce").Inc()
+	l.metrics.requests.WithLabelValues(kindProduce).Inc()
 }
 
 func answerOf(a *produce.ResponsePartition) (int64, error) {

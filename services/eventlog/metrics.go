@@ -10,10 +10,9 @@ import (
 type metrics struct {
 	appendSeconds *prometheus.HistogramVec // of one batch, retries included
 	appendBatch   *prometheus.HistogramVec // records in a batch
-	appendRetries *prometheus.CounterVec
 	appendErrors  *prometheus.CounterVec
 	readRecords   *prometheus.CounterVec
-	readRetries   *prometheus.CounterVec
+	retries       *prometheus.CounterVec
 	requests      *prometheus.CounterVec
 	generations   *prometheus.CounterVec
 	commitErrors  *prometheus.CounterVec
@@ -21,6 +20,13 @@ type metrics struct {
 	owned         *prometheus.GaugeVec
 	stopped       *prometheus.GaugeVec
 }
+
+// Kinds of requests.
+const (
+	kindProduce = "produce"
+	kindFetch   = "fetch"
+	kindTail    = "tail" // the fetch that readers share
+)
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	counter := func(name, help, label string) *prometheus.CounterVec {
@@ -41,10 +47,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return &metrics{
 		appendSeconds: histogram("append_seconds", "Time to append one batch, retries included.", prometheus.ExponentialBuckets(0.0005, 4, 8)),
 		appendBatch:   histogram("append_batch_records", "Records in one appended batch.", prometheus.ExponentialBuckets(1, 4, 6)),
-		appendRetries: counter("append_retries_total", "Batches sent again; each may be a duplicate.", "topic"),
 		appendErrors:  counter("append_errors_total", "Batches given up.", "topic"),
 		readRecords:   counter("read_records_total", "Records handed to readers.", "topic"),
-		readRetries:   counter("read_retries_total", "Failed fetches.", "topic"),
+		retries:       counter("retries_total", "What failed and was asked again, by what was asked: produce, where each batch may be a duplicate, or fetch.", "kind"),
 		requests:      counter("requests_total", "Answered requests, by what they asked: produce, fetch, or tail, the fetch that readers share.", "kind"),
 		generations:   counter("group_generations_total", "Generations that members joined.", "group"),
 		commitErrors:  counter("group_commit_errors_total", "Failed commits of offsets.", "group"),
@@ -59,9 +64,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 func (m *metrics) expect(topics []spec) {
 	for _, t := range topics {
 		m.appendErrors.WithLabelValues(t.name)
-		m.appendRetries.WithLabelValues(t.name)
-		m.readRetries.WithLabelValues(t.name)
 	}
+	m.retries.WithLabelValues(kindProduce)
+	m.retries.WithLabelValues(kindFetch)
 	m.appendBatch.WithLabelValues(TopicDead)
 }
 

@@ -103,7 +103,7 @@ func (r *Reader) Next(ctx context.Context) ([]Record, error) {
 		case !retriable(err):
 			return nil, fmt.Errorf("read %s/%d at %d: %w", r.topic.name, r.partition, r.next, err)
 		}
-		r.log.metrics.readRetries.WithLabelValues(r.topic.name).Inc()
+		r.log.metrics.retries.WithLabelValues(kindFetch).Inc()
 		if failures == 3 { // a restart costs one or two
 			r.log.log.WarnContext(ctx, "reading fails, trying on", "topic", r.topic.name, "partition", r.partition, "offset", r.next, "error", err)
 		}
@@ -189,7 +189,7 @@ func (r *Reader) fetch(ctx context.Context, wait time.Duration) ([]Record, error
 	if res.Error != nil {
 		return nil, res.Error
 	}
-	r.log.metrics.requests.WithLabelValues("fetch").Inc()
+	r.log.metrics.requests.WithLabelValues(kindFetch).Inc()
 	records, err := decode(r.topic.name, r.partition, r.next, res.Records)
 	if len(records) > 0 {
 		r.next, r.fromFirst = records[len(records)-1].Offset+1, false

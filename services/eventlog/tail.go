@@ -229,7 +229,7 @@ func (t *tail) fetch(ctx context.Context, req *fetch.Request, asked seats) (foun
 	if res.ErrorCode != 0 {
 		return false, fmt.Errorf("shared fetch: %w", kafka.Error(res.ErrorCode))
 	}
-	t.log.metrics.requests.WithLabelValues("tail").Inc()
+	t.log.metrics.requests.WithLabelValues(kindTail).Inc()
 	for i := range res.Topics {
 		for j := range res.Topics[i].Partitions {
 			p := &res.Topics[i].Partitions[j]

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"regexp"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -87,8 +88,12 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 		return nil, err
 	}
 	registry := prometheus.NewRegistry()
+	heap := regexp.MustCompile(`^/(memory/classes/heap/objects|gc/heap/allocs):bytes$`)
 	registry.MustRegister(
-		collectors.NewGoCollector(),
+		collectors.NewGoCollector(
+			collectors.WithGoCollectorMemStatsMetricsDisabled(), // two dozen series of which we look at none
+			collectors.WithGoCollectorRuntimeMetrics(collectors.GoRuntimeMetricsRule{Matcher: heap}),
+		),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collectors.NewBuildInfoCollector(),
 	)
