@@ -289,17 +289,22 @@ func hasPort(d appsv1.Deployment, name string, number int32) bool {
 	})
 }
 
+// podSpecs are those of the deployments and of the pods that run by themselves, by name.
+func (all objects) podSpecs() map[string]corev1.PodSpec {
+	specs := map[string]corev1.PodSpec{}
+	for name, d := range all.deployments {
+		specs[name] = d.Spec.Template.Spec
+	}
+	for name, p := range all.pods {
+		specs[name] = p.Spec
+	}
+	return specs
+}
+
 func TestEveryPodIsHardened(t *testing.T) {
 	t.Parallel()
 	eachWay(t, func(t *testing.T, all objects) {
-		specs := map[string]corev1.PodSpec{}
-		for name, d := range all.deployments {
-			specs[name] = d.Spec.Template.Spec
-		}
-		for name, p := range all.pods {
-			specs[name] = p.Spec
-		}
-		for name, spec := range specs {
+		for name, spec := range all.podSpecs() {
 			pod, c := spec.SecurityContext, spec.Containers[0].SecurityContext
 			if len(spec.Containers) != 1 || *spec.AutomountServiceAccountToken || *spec.EnableServiceLinks || spec.HostNetwork {
 				t.Errorf("%s: more than one container, or ties to the cluster or the host", name)

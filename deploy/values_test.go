@@ -43,14 +43,7 @@ func TestSettingsReachThePods(t *testing.T) {
 func TestSecretsReachThePods(t *testing.T) {
 	t.Parallel()
 	all := rendered(t, full)
-	specs := map[string]corev1.PodSpec{}
-	for name, d := range all.deployments {
-		specs[name] = d.Spec.Template.Spec
-	}
-	for name, p := range all.pods {
-		specs[name] = p.Spec
-	}
-	for name, spec := range specs {
+	for name, spec := range all.podSpecs() {
 		c, env, mounted := spec.Containers[0], map[string]corev1.EnvVar{}, map[string]string{}
 		for _, v := range c.Env {
 			env[v.Name] = v
