@@ -298,7 +298,7 @@ func systemProblems() []Problem {
 		},
 		{
 			ReasonOverloaded, CategoryUnavailable,
-			"系统繁忙，本次提交未受理。", "The system is busy and did not take the request.",
+			"系统繁忙，本次请求未受理。", "The system is busy and did not take the request.",
 			"请按提示的时间稍后重试。", "Try again after the time given.",
 		},
 		{

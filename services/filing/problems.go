@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -138,19 +139,23 @@ func Problems() []Problem {
 // entry of INTERNAL, so that the answer is well-formed even then; a test keeps
 // the catalogue complete.
 func ProblemOf(reason string) Problem {
-	var internal Problem
+	all := problems()
+	if p, ok := all[reason]; ok {
+		return p
+	}
+	return all[ReasonInternal]
+}
+
+// problems is the catalogue by reason. Nobody changes it.
+var problems = sync.OnceValue(func() map[string]Problem {
+	all := make(map[string]Problem)
 	for _, group := range problemGroups() {
 		for _, p := range group() {
-			switch p.Reason {
-			case reason:
-				return p
-			case ReasonInternal:
-				internal = p
-			}
+			all[p.Reason] = p
 		}
 	}
-	return internal
-}
+	return all
+})
 
 func problemGroups() [6]func() []Problem {
 	return [...]func() []Problem{accessProblems, requestProblems, returnProblems, filingProblems, officeProblems, systemProblems}

@@ -29,11 +29,14 @@ type who struct {
 	roles []string
 	// unlimited methods concern all taxpayers: a caller limited to some may not call them.
 	unlimited bool
+	// poll methods are asked over and over, and give way when the process is short of processors.
+	poll bool
 }
 
 // accessTable says who may call what. What is not in it may not be called.
 func accessTable() map[string]who {
 	read := who{roles: []string{keys.RoleAccountant, keys.RoleViewer}}
+	poll := who{roles: read.roles, poll: true}
 	write := who{roles: []string{keys.RoleAccountant}}
 	operate := who{roles: []string{keys.RoleOperator}, unlimited: true}
 	public := who{public: true}
@@ -47,13 +50,13 @@ func accessTable() map[string]who {
 		springtidev1.FilingService_SubmitDrafts_FullMethodName:       write,
 		springtidev1.FilingService_CreateZeroDrafts_FullMethodName:   write,
 		springtidev1.FilingService_GetFilingCalendar_FullMethodName:  read,
-		springtidev1.FilingService_GetFiling_FullMethodName:          read,
-		springtidev1.FilingService_BatchGetFilings_FullMethodName:    read,
+		springtidev1.FilingService_GetFiling_FullMethodName:          poll,
+		springtidev1.FilingService_BatchGetFilings_FullMethodName:    poll,
 		springtidev1.FilingService_BatchGetReturns_FullMethodName:    read,
 		springtidev1.FilingService_ListFilings_FullMethodName:        read,
 		springtidev1.FilingService_WatchFilings_FullMethodName:       read,
 		springtidev1.FilingService_CheckFiling_FullMethodName:        read,
-		springtidev1.FilingService_GetFilingBatch_FullMethodName:     read,
+		springtidev1.FilingService_GetFilingBatch_FullMethodName:     poll,
 		springtidev1.FilingService_ListFilingBatches_FullMethodName:  read,
 		springtidev1.FilingService_GetReceipt_FullMethodName:         read,
 		springtidev1.FilingService_ListForms_FullMethodName:          read,

@@ -57,11 +57,15 @@ func fullName(desc *grpc.ServiceDesc, method string) string {
 	return "/" + desc.ServiceName + "/" + method
 }
 
-// Invoke makes a unary call.
+// Invoke makes a unary call. A status poll that has to come again is refused as *filing.Error; every
+// other error is one of gRPC.
 func (l *Local) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	m, ok := l.unary[method]
 	if !ok {
 		return status.Errorf(codes.Unimplemented, "unknown method %s", method)
+	}
+	if err := l.door.admitPoll(method); err != nil {
+		return err
 	}
 	request, ok1 := args.(proto.Message)
 	answer, ok2 := reply.(proto.Message)

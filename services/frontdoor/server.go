@@ -156,6 +156,9 @@ type Deps struct {
 	Webhooks *webhooks.Store
 	// Admission sheds submissions; nil admits all within the bounds of Config.
 	Admission Admission
+	// Waits says how long goroutines waited for a processor in the mean since it was asked last. Status
+	// polls are put off by it. Calls of it do not overlap. nil: what the runtime says.
+	Waits func() time.Duration
 	// Logger; nil is silent.
 	Logger *slog.Logger
 	// Metrics; may be nil.
@@ -193,6 +196,7 @@ type door struct {
 	bytes     *semaphore.Weighted
 	watches   *places
 	turns     *turns
+	brownout  *brownout
 	// draining is closed when the drain begins.
 	draining chan struct{}
 	// runs are the runs of retries under way; the drain interrupts them and waits.
@@ -218,6 +222,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if deps.Logger == nil {
 		deps.Logger = slog.New(slog.DiscardHandler)
 	}
+	if deps.Waits == nil {
+		deps.Waits = schedulerWaits()
+	}
 	validator, err := newValidator()
 	if err != nil {
 		return nil, fmt.Errorf("frontdoor: %w", err)
@@ -231,7 +238,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		metrics: m, cache: newCache(cfg.CacheSize),
 		inFlight: semaphore.NewWeighted(cfg.MaxInFlight), bytes: semaphore.NewWeighted(cfg.MaxInFlightBytes),
 		watches: newPlaces(cfg.MaxWatches, cfg.MaxTenantWatches), turns: newTurns(max(2, runtime.GOMAXPROCS(0))),
-		draining: make(chan struct{}), refused: &limit{},
+		brownout: newBrownout(deps.Waits), draining: make(chan struct{}), refused: &limit{},
 	}
 	s := &Server{door: d, grpc: grpc.NewServer(d.options()...), health: health.NewServer(), local: newLocal(d)}
 	for _, service := range d.services() {
@@ -271,7 +278,7 @@ func (d *door) options() []grpc.ServerOption {
 			MaxConnectionAge: d.cfg.MaxConnectionAge, MaxConnectionAgeGrace: 30 * time.Second,
 			Time: time.Minute, Timeout: 20 * time.Second,
 		}),
-		grpc.UnaryInterceptor(d.unary),
+		grpc.UnaryInterceptor(d.fromOutside),
 		grpc.StreamInterceptor(d.stream),
 	}
 	if d.cfg.Credentials != nil {

@@ -23,6 +23,13 @@ import (
 const patience = 2 * time.Minute
 
 func TestMain(m *testing.M) {
+	if os.Getenv(crowdVariable) != "" {
+		if err := beCrowd(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	dir, err := os.MkdirTemp("", "springtide-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -1,21 +1,14 @@
 package e2e
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"math/rand/v2"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,7 +21,8 @@ import (
 // BenchmarkWatchers opens event streams and polls at a rate beside submissions, and says what
 // that does to the submissions: the real binary as `springtide dev`, and on the servers that the
 // environment names a front door beside a process for each stage, of which only the door is
-// measured; with clients on the same machine, alone and with the crowd in turns.
+// measured; with clients on the same machine, alone and with the crowd in turns. The crowd is a
+// process of its own that yields the processors to everything else: in life it is elsewhere.
 // SPRINGTIDE_WATCHERS=streams,polls per second,seconds. With a fourth word, "quiet", nothing
 // happens to what is watched: the streams are open and that is all.
 // SPRINGTIDE_BENCH_AGAINST names an older binary that is measured first, in the same run;
@@ -138,40 +132,39 @@ func (w watchers) run(b *testing.B, f figures, start func(b *testing.B, quota st
 	all := benchReturns(b, watchWarm+watchTurns*(followed+2*clicks))
 	at := start(b, fmt.Sprintf("%d/s", max(100, followed*5/4/int(turn/time.Second))))
 	p, d := at.process, at.door
-	crowd := &crowd{b: b, address: at.http, key: d.key, since: make(map[string]time.Time), seen: make(map[string]time.Time)}
+	asked := crowdAsked{Address: at.http, Key: d.key, Streams: w.streams, Polls: w.polls}
 	if w.streams > followed {
-		crowd.otherKey = at.makeKey("another-" + at.tenant)
-		(&door{d.FilingServiceClient, crowd.otherKey}).knowsKey(b)
+		asked.OtherKey = at.makeKey("another-" + at.tenant)
+		(&door{d.FilingServiceClient, asked.OtherKey}).knowsKey(b)
 	}
 	ledger := readLedger(b, at.kafka, at.prefix)
 	watchers{quiet: true}.file(b, d, at.tenant, take(&all, watchWarm, fastAuthority))
 	title := fmt.Sprintf("with %d streams and %d polls/s asked for", w.streams, w.polls)
 	var alone, beside spell
+	var seen crowdSeen
 	for n := range watchTurns {
 		some := take(&all, clicks, fastAuthority)
 		alone.during(p, func() []time.Duration { return submitAt(b, d, some, turn) })
 		names := w.file(b, d, at.tenant, take(&all, followed, fastAuthority))
-		ctx, cancel := context.WithCancel(b.Context())
-		var open sync.WaitGroup
-		crowd.stream(ctx, &open, names, w.streams-followed)
+		asked.FilingIDs = names
+		crowd := startCrowd(b, asked)
 		some = take(&all, clicks, fastAuthority)
 		stop := func() {}
 		if n == watchTurns-1 {
 			stop = profile(b, "watchers-"+f.name)
 		}
 		beside.during(p, func() []time.Duration {
-			open.Go(func() { crowd.poll(ctx, names, w.polls) })
+			crowd.poll()
 			return submitAt(b, d, some, turn)
 		})
 		stop()
-		cancel()
-		open.Wait()
+		seen.add(crowd.leave())
 	}
 	alone.report(f, "submissions alone")
 	beside.report(f, title)
 	f.add(title, "memory for each stream", "%d KiB", (beside.memory-alone.memory)<<10/max(1, w.streams))
 	f.add(title, "p99 of acknowledgements against alone", "%.2f", float64(quantileOf(beside.acks, 0.99))/float64(quantileOf(alone.acks, 0.99)))
-	crowd.report(f, title, beside.lasted, ledger())
+	seen.report(b, f, title, beside.lasted, ledger())
 }
 
 // file files what is to be watched; where it is to be quiet, it has ended before anybody watches.
@@ -234,201 +227,6 @@ func submitAt(b *testing.B, d *door, all []*springtidev1.Return, lasting time.Du
 	}
 	calls.Wait()
 	return took
-}
-
-// A crowd is people with the app open, and phones. Its clients are as light as may be, for
-// they take the same processors: a connection and a goroutine each, and no pool.
-type crowd struct {
-	b             *testing.B
-	address       string
-	key, otherKey string
-
-	opened, refused, lost  atomic.Int64
-	why                    sync.Map // of refusals
-	answered, same, putOff atomic.Int64
-	failed                 atomic.Int64
-
-	mu    sync.Mutex
-	since map[string]time.Time // from when on a watcher's stream was open
-	seen  map[string]time.Time // when it first saw its filing accepted
-	waits []time.Duration
-}
-
-// A line is a connection that is kept.
-type line struct {
-	conn net.Conn
-	from *bufio.Reader
-	stop func() bool
-}
-
-func (c *crowd) connect(ctx context.Context) (*line, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.address)
-	if err != nil {
-		return nil, err
-	}
-	return &line{conn, bufio.NewReaderSize(conn, 2<<10), context.AfterFunc(ctx, func() { _ = conn.Close() })}, nil
-}
-
-func (l *line) close() {
-	l.stop()
-	_ = l.conn.Close()
-}
-
-// get asks and reads the head of the answer.
-func (l *line) get(path, key, known string) (*http.Response, error) {
-	if known != "" {
-		known = "If-None-Match: " + known + "\r\n"
-	}
-	if _, err := io.WriteString(l.conn, "GET "+path+" HTTP/1.1\r\nHost: springtide\r\nAuthorization: Bearer "+key+"\r\n"+known+"\r\n"); err != nil {
-		return nil, err
-	}
-	return http.ReadResponse(l.from, nil)
-}
-
-// stream opens one event stream for each filing, and some of another tenant, and returns when
-// all are open or refused.
-func (c *crowd) stream(ctx context.Context, open *sync.WaitGroup, ids []string, others int) {
-	var opening sync.WaitGroup
-	places := make(chan struct{}, 64) // so many connect at a time
-	begin := func(path, key, id string) {
-		opening.Add(1)
-		open.Go(func() {
-			places <- struct{}{}
-			l, err := c.connect(ctx)
-			var resp *http.Response
-			if err == nil {
-				defer l.close()
-				resp, err = l.get(path, key, "")
-			}
-			<-places
-			opening.Done()
-			switch {
-			case err != nil:
-				c.lost.Add(1)
-			case resp.StatusCode != http.StatusOK:
-				text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-				c.why.Store(resp.Status, string(text))
-				c.refused.Add(1)
-			default:
-				c.opened.Add(1)
-				c.listen(ctx, id, resp.Body)
-			}
-		})
-	}
-	for _, id := range ids {
-		begin("/v1/events?filing_ids="+id, c.key, id)
-	}
-	for range others {
-		begin("/v1/events?period_end_month=2020-01", c.otherKey, "")
-	}
-	opening.Wait()
-}
-
-func (c *crowd) listen(ctx context.Context, id string, body io.Reader) {
-	c.mu.Lock()
-	c.since[id] = time.Now()
-	c.mu.Unlock()
-	lines := bufio.NewScanner(body)
-	lines.Buffer(make([]byte, 1<<10), 256<<10)
-	for lines.Scan() {
-		if bytes.Contains(lines.Bytes(), []byte(`"FILING_STATE_ACCEPTED"`)) {
-			c.mu.Lock()
-			if _, before := c.seen[id]; !before {
-				c.seen[id] = time.Now()
-			}
-			c.mu.Unlock()
-		}
-	}
-	if ctx.Err() == nil {
-		c.lost.Add(1)
-	}
-}
-
-// poll asks for the filings at a rate, each time with what was known of it before.
-func (c *crowd) poll(ctx context.Context, ids []string, perSecond int) {
-	const phones = 64
-	if perSecond == 0 || len(ids) < phones {
-		return
-	}
-	var all sync.WaitGroup
-	for phone := range phones {
-		all.Go(func() {
-			var mine []string // each filing is one phone's, which knows what it was told
-			for i := phone; i < len(ids); i += phones {
-				mine = append(mine, ids[i])
-			}
-			l, err := c.connect(ctx)
-			if err != nil {
-				c.failed.Add(1)
-				return
-			}
-			defer l.close()
-			tags := make(map[string]string)
-			pace := time.Second * phones / time.Duration(perSecond)
-			due := time.Now().Add(pace * time.Duration(phone) / phones) // people do not tap in step
-			for ; ctx.Err() == nil; due = due.Add(pace) {
-				time.Sleep(time.Until(due)) // a benchmark's pace
-				if late := time.Since(due); late > time.Second {
-					due = due.Add(late) // the machine does not take more: the rate that came about is told
-				}
-				if err := c.ask(l, mine[rand.IntN(len(mine))], tags); err != nil && ctx.Err() == nil {
-					c.failed.Add(1)
-					return
-				}
-			}
-		})
-	}
-	all.Wait()
-}
-
-func (c *crowd) ask(l *line, id string, tags map[string]string) error {
-	began := time.Now()
-	resp, err := l.get("/v1/filings/"+id, c.key, tags[id])
-	if err != nil {
-		return err
-	}
-	if _, err = io.Copy(io.Discard, resp.Body); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	c.waits = append(c.waits, time.Since(began))
-	c.mu.Unlock()
-	switch resp.StatusCode {
-	case http.StatusOK:
-		c.answered.Add(1)
-		tags[id] = resp.Header.Get("ETag")
-	case http.StatusNotModified:
-		c.same.Add(1)
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		c.putOff.Add(1)
-	default:
-		c.failed.Add(1)
-	}
-	return nil
-}
-
-func (c *crowd) report(f figures, title string, lasting time.Duration, accepted map[string]time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var delays []time.Duration
-	for id, at := range c.seen {
-		// What was accepted before anybody looked did not have to reach a watcher.
-		if logged, ok := accepted[id]; ok && logged.After(c.since[id]) {
-			delays = append(delays, at.Sub(logged))
-		}
-	}
-	c.why.Range(func(status, text any) bool {
-		c.b.Logf("refused with %s: %s", status, text)
-		return true
-	})
-	answered, same := c.answered.Load(), c.same.Load()
-	f.add(title, "streams open, refused, lost", "%d, %d, %d", c.opened.Load(), c.refused.Load(), c.lost.Load())
-	f.add(title, "polls answered a second", "%.0f", float64(answered+same)/lasting.Seconds())
-	f.add(title, "of them 304", "%.0f %%", 100*float64(same)/float64(max(1, answered+same)))
-	f.add(title, "polls put off, failed", "%d, %d", c.putOff.Load(), c.failed.Load())
-	f.add(title, "a poll: p50, p99", "%s, %s", quantileOf(c.waits, 0.5), quantileOf(c.waits, 0.99))
-	f.add(title, "acceptances that had to reach a watcher", "%d", len(delays))
-	f.add(title, "ledger to watcher: p50, p99", "%s, %s", quantileOf(delays, 0.5), quantileOf(delays, 0.99))
 }
 
 // readLedger reads when acceptances came to be in the ledger, from now until the result is asked for.

@@ -1,0 +1,43 @@
+package frontdoor_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/filing"
+)
+
+// However it comes, a poll is put off with a time to come again, and everything else is answered.
+func TestWhileProcessorsAreShortPollsArePutOff(t *testing.T) {
+	t.Parallel()
+	deps := newWorld().deps(t)
+	deps.Waits = func() time.Duration { return time.Second }
+	c := serve(t, quick(), deps)
+	for name, service := range map[string]springtidev1.FilingServiceClient{
+		"gRPC": c, "in process": springtidev1.NewFilingServiceClient(c.server.InProcess()),
+	} {
+		ctx := accountant(t)
+		poll := &springtidev1.BatchGetFilingsRequest{FilingIds: []string{string(filing.IDOf("firm", changed(7).GetReturn()))}}
+		var err error
+		for n := 0; err == nil; n++ {
+			if n > 100_000 {
+				t.Fatalf("%s: no poll was put off", name)
+			}
+			_, err = service.BatchGetFilings(ctx, poll)
+		}
+		if ours, ok := errors.AsType[*filing.Error](err); ok {
+			if ours.Reason != filing.ReasonOverloaded || ours.RetryAfter <= 0 {
+				t.Errorf("%s: %v, again after %s", name, err, ours.RetryAfter)
+			}
+		} else {
+			wantRefusal(t, err, codes.Unavailable, filing.ReasonOverloaded)
+		}
+		if _, err := service.ListForms(ctx, &springtidev1.ListFormsRequest{}); err != nil {
+			t.Errorf("%s: what is no poll: %v", name, err)
+		}
+	}
+}
