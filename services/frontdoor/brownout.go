@@ -3,6 +3,7 @@ package frontdoor
 import (
 	"context"
 	"math"
+	"math/rand/v2"
 	"runtime"
 	runtimemetrics "runtime/metrics"
 	"sync"
@@ -23,7 +24,8 @@ const (
 	// brownoutFloor is how many polls a window are answered for each processor whatever happens: 1,000 a
 	// second, which take about a tenth of it.
 	brownoutFloor = 20
-	// pollAgain is when a poll that was put off may come again.
+	// pollAgain is when a poll that was put off may come again, give or take a fifth: those who came
+	// together are not to come together again.
 	pollAgain = 5 * time.Second
 )
 
@@ -59,7 +61,7 @@ func (b *brownout) admit() error {
 	if b.came.Add(1) <= b.limit.Load() {
 		return nil
 	}
-	return &filing.Error{Reason: filing.ReasonOverloaded, RetryAfter: pollAgain}
+	return &filing.Error{Reason: filing.ReasonOverloaded, RetryAfter: time.Duration(float64(pollAgain) * (0.8 + 0.4*rand.Float64()))}
 }
 
 // next begins a window. Only one does at a time.

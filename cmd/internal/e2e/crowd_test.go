@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -290,7 +291,7 @@ func (c *crowd) poll(ctx context.Context) {
 				return
 			}
 			defer l.close()
-			tags := make(map[string]string)
+			tags, later := make(map[string]string), make(map[string]time.Time)
 			pace := time.Second * phones / time.Duration(c.Polls)
 			due := time.Now().Add(pace * time.Duration(phone) / phones) // people do not tap in step
 			for ; ctx.Err() == nil; due = due.Add(pace) {
@@ -298,7 +299,15 @@ func (c *crowd) poll(ctx context.Context) {
 				if late := time.Since(due); late > time.Second {
 					due = due.Add(late) // the machine does not take more: the rate that came about is told
 				}
-				if err := c.ask(l, mine[rand.IntN(len(mine))], tags); err != nil && ctx.Err() == nil {
+				id := mine[rand.IntN(len(mine))]
+				if time.Now().Before(later[id]) {
+					continue // it was told to come again later
+				}
+				wait, err := c.ask(l, id, tags)
+				if wait > 0 {
+					later[id] = time.Now().Add(wait)
+				}
+				if err != nil && ctx.Err() == nil {
 					c.failed.Add(1)
 					return
 				}
@@ -308,14 +317,16 @@ func (c *crowd) poll(ctx context.Context) {
 	all.Wait()
 }
 
-func (c *crowd) ask(l *line, id string, tags map[string]string) error {
+// ask polls once. It gives how long to stay away where the door put the poll off; what it says of when a
+// filing may have changed is not heeded, so that the rate is what was asked for.
+func (c *crowd) ask(l *line, id string, tags map[string]string) (wait time.Duration, err error) {
 	began := time.Now()
 	resp, err := l.get("/v1/filings/"+id, c.Key, tags[id])
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if _, err = io.Copy(io.Discard, resp.Body); err != nil {
-		return err
+		return 0, err
 	}
 	took := time.Since(began)
 	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusNotModified {
@@ -331,8 +342,10 @@ func (c *crowd) ask(l *line, id string, tags map[string]string) error {
 		c.same.Add(1)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		c.putOff.Add(1)
+		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
+		return time.Duration(seconds) * time.Second, nil
 	default:
 		c.failed.Add(1)
 	}
-	return nil
+	return 0, nil
 }
