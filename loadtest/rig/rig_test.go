@@ -93,6 +93,9 @@ func TestAProcessTellsWhatItTookOverAllItsStarts(t *testing.T) {
 	if err := p.Await(ctx, IsRunning); err != nil {
 		t.Fatal(err)
 	}
+	if all := ChildrenOf(os.Getpid()); runtime.GOOS == "linux" && all < first.CPU {
+		t.Errorf("the children took %s, the first of them %s", all, first.CPU)
+	}
 	if again := p.Usage(); again.CPU < first.CPU || again.Peak < first.Peak {
 		t.Errorf("after a new start %+v, before %+v", again, first)
 	}

@@ -3,6 +3,7 @@ package rig
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -40,4 +41,34 @@ func UsageOf(pid int) (Usage, bool) {
 		}
 	}
 	return u, true
+}
+
+// ChildrenOf is the processor time of a process's children, of those that ended too.
+func ChildrenOf(pid int) time.Duration {
+	sum := int64(0)
+	add := func(fields []string) {
+		for _, f := range fields {
+			n, _ := strconv.ParseInt(f, 10, 64) // the kernel writes numbers
+			sum += n
+		}
+	}
+	all, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range all {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		_, after, _ := strings.Cut(string(stat), ") ")
+		fields := strings.Fields(after)
+		if len(fields) < 15 {
+			continue
+		}
+		if path == fmt.Sprintf("/proc/%d/stat", pid) {
+			add(fields[13:15])
+		}
+		if fields[1] == strconv.Itoa(pid) {
+			add(fields[11:13])
+		}
+	}
+	return time.Duration(sum) * tick
 }

@@ -80,6 +80,8 @@ func (f Fault) possible(c Config) error {
 		return fmt.Errorf("fault %s: the run is only %s long", f, c.For)
 	case f.Kind == WorkerKill && c.Servers == Target:
 		return fmt.Errorf("fault %s: only processes that the load test started itself are killed", f)
+	case f.Kind == WorkerKill && c.Scaled > 0:
+		return fmt.Errorf("fault %s: the scaler's workers are the scaler's to end", f)
 	case (f.Kind == BrokerRestart || f.Kind == RedisWipe) && c.Servers != Real:
 		return fmt.Errorf("fault %s: needs servers of its own: --servers real", f)
 	}

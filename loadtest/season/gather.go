@@ -256,19 +256,17 @@ func (g *gatherer) blocks() {
 	g.r.Blocks = all
 }
 
+// mostCourse bounds the changes of the number of workers that a report lists.
+const mostCourse = 200
+
 // reaction looks at how the scaler followed, where there is one.
 func (g *gatherer) reaction() {
 	rows := g.meter.ready
 	if len(rows) == 0 {
 		return
 	}
-	sum := func(m map[string]float64) (n float64) {
-		for _, v := range m {
-			n += v
-		}
-		return n
-	}
-	x := &Reaction{}
+	x := &Reaction{RestedSeconds: -1}
+	before := 0.0
 	for _, row := range rows {
 		if x.WantedSeconds == 0 && sum(row.wanted) > sum(rows[0].wanted) {
 			x.WantedSeconds = row.at.Seconds()
@@ -277,6 +275,18 @@ func (g *gatherer) reaction() {
 			x.ReadySeconds = row.at.Seconds()
 		}
 		x.MostReady = max(x.MostReady, sum(row.ready))
+		running := sum(row.running)
+		x.Started += max(0, running-before)
+		if running != before && len(x.Course) < mostCourse {
+			x.Course = append(x.Course, Crew{row.at.Seconds(), running})
+		}
+		switch {
+		case running > 0:
+			x.RestedSeconds = -1
+		case row.at >= g.last && x.RestedSeconds < 0:
+			x.RestedSeconds = (row.at - g.last).Seconds()
+		}
+		before = running
 	}
 	g.r.Reaction = x
 }

@@ -39,19 +39,29 @@ type meter struct {
 	client  http.Client
 	lag     atomic.Pointer[map[string]float64]
 	open    atomic.Int64 // filings without a final state, as the front door counts them; -1: not known
+	running atomic.Int64 // workers that the scaler pays for; -1: not known
 	samples []reading
 	ready   []workers
 }
 
-// workers is how many consumers of a group were ready, and how many the scaler wanted, at a moment.
+// workers is how many consumers of a group were ready, how many the scaler wanted, and how
+// many ran or were starting or draining, at a moment.
 type workers struct {
-	at            time.Duration
-	ready, wanted map[string]float64
+	at                     time.Duration
+	ready, wanted, running map[string]float64
+}
+
+func sum(groups map[string]float64) (n float64) {
+	for _, v := range groups {
+		n += v
+	}
+	return n
 }
 
 func newMeter(s *site, start time.Time) *meter {
 	m := &meter{site: s, start: start, client: http.Client{Timeout: 800 * time.Millisecond, Transport: &http.Transport{}}}
 	m.open.Store(-1)
+	m.running.Store(-1)
 	return m
 }
 
@@ -73,11 +83,15 @@ func (m *meter) run(ctx context.Context) {
 func (m *meter) take(ctx context.Context) {
 	s := reading{at: time.Since(m.start), lag: map[string]float64{}}
 	for _, p := range m.site.members {
-		s.cpu, s.lived = append(s.cpu, p.Usage().CPU), append(s.lived, p.Lived())
+		cpu := p.Usage().CPU
+		if p.parent {
+			cpu += rig.ChildrenOf(p.PID())
+		}
+		s.cpu, s.lived = append(s.cpu, cpu), append(s.lived, p.Lived())
 	}
 	own, _ := rig.UsageOf(os.Getpid())
 	s.own = own.CPU
-	w := workers{at: s.at, ready: map[string]float64{}, wanted: map[string]float64{}}
+	w := workers{at: s.at, ready: map[string]float64{}, wanted: map[string]float64{}, running: map[string]float64{}}
 	open := -1.0
 	for _, p := range m.site.members {
 		if p.admin == "" {
@@ -99,6 +113,8 @@ func (m *meter) take(ctx context.Context) {
 				w.ready[group] = max(w.ready[group], value)
 			case "springtide_scale_wanted":
 				w.wanted[group] = max(w.wanted[group], value)
+			case "springtide_scale_running":
+				w.running[group] = max(w.running[group], value)
 			}
 		})
 		open = max(open, told)
@@ -108,6 +124,7 @@ func (m *meter) take(ctx context.Context) {
 	m.lag.Store(&s.lag)
 	if len(w.wanted) > 0 {
 		m.ready = append(m.ready, w)
+		m.running.Store(int64(sum(w.running)))
 	}
 }
 
@@ -194,6 +211,11 @@ func (m *meter) cost(until time.Duration, filings int) Cost {
 		c.WorkerSource = "scaler"
 		for g, v := range to.workerSeconds {
 			c.Groups[g] = v - from.workerSeconds[g]
+		}
+		for i, p := range m.site.members { // the projector, which is not scaled
+			if p.group != "" {
+				c.Groups[p.group] += (to.lived[i] - from.lived[i]).Seconds()
+			}
 		}
 	case len(m.site.members) > 0:
 		c.WorkerSource = "processes"

@@ -152,7 +152,14 @@ func (r *Report) facts() [][2]string {
 		f = append(f, [2]string{"largest lag of " + g, fmt.Sprintf("%.0f", r.MostLag[g])})
 	}
 	if x := r.Reaction; x != nil {
-		f = append(f, [2]string{"scaler wanted more, had more", span(x.WantedSeconds) + ", " + span(x.ReadySeconds)})
+		rested := "not before the end"
+		if x.RestedSeconds >= 0 {
+			rested = "after " + span(x.RestedSeconds)
+		}
+		f = append(f, [2]string{"scaler wanted more, had more", span(x.WantedSeconds) + ", " + span(x.ReadySeconds)},
+			[2]string{"workers started, ready at most", fmt.Sprintf("%.0f, %.0f", x.Started, x.MostReady)},
+			[2]string{"none left, after the last filing", rested},
+			[2]string{"workers from each second on", x.course()})
 	}
 	if c := r.Cost; len(c.Processes) > 0 {
 		f = append(f,
@@ -172,6 +179,20 @@ func (r *Report) facts() [][2]string {
 		f = append(f, [2]string{"fault", x.String()})
 	}
 	return f
+}
+
+// course is how many workers ran from which second on, in words.
+func (x *Reaction) course() string {
+	const mostShown = 24
+	var all []string
+	for i, c := range x.Course {
+		if i == mostShown {
+			all = append(all, fmt.Sprintf("and %d changes more", len(x.Course)-i))
+			break
+		}
+		all = append(all, fmt.Sprintf("%.0f s: %.0f", c.Second, c.Running))
+	}
+	return strings.Join(all, ", ")
 }
 
 // digits writes a figure with three digits that count.

@@ -230,6 +230,8 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 		"only processes":  func(c *Config) { c.Faults = []Fault{{WorkerKill, time.Second, 0}} },
 		"servers of its":  func(c *Config) { c.Faults = []Fault{{RedisWipe, time.Second, 0}} },
 		"only 1m0s long":  func(c *Config) { c.Faults = []Fault{{BureauDown, time.Hour, 1}} },
+		"scaled":          func(c *Config) { c.Scaled = 2 },
+		"the scaler's to": func(c *Config) { c.Servers, c.Scaled, c.Faults = Real, 2, []Fault{{WorkerKill, time.Second, 0}} },
 		"must be embedde": func(c *Config) { c.Servers = "cloud" },
 	} {
 		c := good

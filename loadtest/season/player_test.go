@@ -208,6 +208,36 @@ func TestNobodyAsksBeforeTheAnswerSaysSo(t *testing.T) {
 	})
 }
 
+// TestADoubledClickIsOneFiling: the live figures count filings, however often a return was pressed.
+func TestADoubledClickIsOneFiling(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := playing(&slowDoor{})
+		again := clickAt(0, "a", "b")
+		again.again = true
+		p.run(t.Context(), t.Context(), []click{clickAt(0, "a", "b"), again, clickAt(0, "c")})
+		p.notes.told(answerOf("a", springtidev1.FilingState_FILING_STATE_ACCEPTED, 2, 0), answer{asked: time.Now(), at: time.Now()})
+		if p.acked.Load() != 5 {
+			t.Fatalf("%d acknowledgements, want 5", p.acked.Load())
+		}
+		for name, c := range map[string]struct {
+			open int
+			want Now
+		}{
+			"as the clients know":                 {-1, Now{Acked: 3, Open: 2, Ended: 1, Accepted: 1}},
+			"the door knows of more ends":         {1, Now{Acked: 3, Open: 1, Ended: 2, Accepted: 1}},
+			"nothing is open":                     {0, Now{Acked: 3, Open: 0, Ended: 3, Accepted: 1}},
+			"the door knows before they are told": {4, Now{Acked: 3, Open: 4, Ended: 0, Accepted: 1}},
+		} {
+			var got Now
+			got.count(p.notes, c.open)
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("%s: %s", name, diff)
+			}
+		}
+	})
+}
+
 // TestAWrongReturnIsCorrectedOnce: what is told of the first content afterwards does not end the corrected one.
 func TestAWrongReturnIsCorrectedOnce(t *testing.T) {
 	t.Parallel()

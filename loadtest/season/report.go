@@ -143,6 +143,18 @@ type Reaction struct {
 	WantedSeconds float64 `json:"wanted_seconds"`
 	ReadySeconds  float64 `json:"ready_seconds"`
 	MostReady     float64 `json:"most_ready"`
+	// Started is how many workers were started, as far as a look a second shows.
+	Started float64 `json:"started"`
+	// RestedSeconds is from the end of the last filing until no worker ran; -1: some did to the end.
+	RestedSeconds float64 `json:"rested_seconds"`
+	// Course are the changes of how many workers ran.
+	Course []Crew `json:"course,omitempty"`
+}
+
+// A Crew is how many workers ran, or were starting or draining, from a second on.
+type Crew struct {
+	Second  float64 `json:"second"`
+	Running float64 `json:"running"`
 }
 
 // Cost is what the run took until everything had ended.

@@ -277,3 +277,30 @@ func TestAReportReadsBackAsItWasWritten(t *testing.T) {
 		t.Error("an empty folder was read")
 	}
 }
+
+func TestABigPeriodIsToTakeNoLonger(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		planned   int
+		p99       float64
+		big, want int
+		missed    int
+	}{
+		"the same":          {1500, 10.5, ExitPass, ExitPass, 0},
+		"sooner":            {1500, 8, ExitPass, ExitSLO, 1},
+		"later":             {1500, 11.5, ExitPass, ExitSLO, 1},
+		"too few arrivals":  {1400, 10, ExitPass, ExitSLO, 1},
+		"nothing accepted":  {1500, 0, ExitPass, ExitSLO, 1},
+		"broken, and later": {1500, 30, ExitBroken, ExitBroken, 1},
+		"void":              {1500, 10, ExitSchedule, ExitSchedule, 0},
+	} {
+		p := Pair{
+			Small: &Report{Counts: Counts{Planned: 1000}, Accepted: Quantiles{P99: 10}, Exit: ExitPass},
+			Big:   &Report{Counts: Counts{Planned: c.planned}, Accepted: Quantiles{P99: c.p99}, Exit: c.big},
+		}
+		p.judge()
+		if p.Exit != c.want || len(p.missed()) != c.missed {
+			t.Errorf("%s: exit %d, want %d; %v", name, p.Exit, c.want, p.missed())
+		}
+	}
+}

@@ -14,10 +14,10 @@ import (
 
 // Now is how a run goes at a moment.
 type Now struct {
-	// Phase is "starting", "season", "drain", "last word" or "verdict".
+	// Phase is "starting", "season", "drain", "last word", "scaling down" or "verdict".
 	Phase   string  `json:"phase"`
 	Seconds float64 `json:"seconds"`
-	// Planned, Acked, Ended and Accepted are filings so far. Open are those without a final
+	// Planned, Acked, Ended and Accepted are filings so far, each once. Open are those without a final
 	// state as the front door counts them, and Ended the rest; where it does not say, as far
 	// as a client has looked, which is late when thousands wait. Accepted always are.
 	Planned  int64 `json:"planned"`
@@ -179,12 +179,29 @@ func (r *season) load(ctx context.Context, start time.Time) (noWord int, err err
 		wait = stragglers
 	}
 	noWord = r.followers.settle(calling, wait, func() { r.phase.set("last word") })
+	r.rest(calling)
 	stopFollowing()
 	aside.Wait()
 	r.followers.watches.Wait()
 	stopCalling()
 	r.player.fixes.Wait()
 	return noWord, context.Cause(ctx)
+}
+
+// restTimeout is how long the scaler may take to stop the last worker.
+const restTimeout = 2 * time.Minute
+
+// rest waits until the scaler has stopped all its workers, so that the report can say when.
+func (r *season) rest(ctx context.Context) {
+	if r.cfg.Scaled == 0 {
+		return
+	}
+	r.phase.set("scaling down")
+	ctx, cancel := context.WithTimeout(ctx, restTimeout)
+	defer cancel()
+	for ctx.Err() == nil && r.meter.running.Load() != 0 {
+		pause(ctx, askEvery)
+	}
 }
 
 // tell tells how it goes, once a second.
@@ -200,18 +217,14 @@ func (r *season) tell(ctx context.Context) {
 		}
 		now := Now{
 			Phase: r.phase.get(), Seconds: time.Since(r.player.start).Seconds(), Total: len(r.plan.papers),
-			Acked: r.player.acked.Load(), Unanswered: r.player.open.Load(),
+			Unanswered: r.player.open.Load(),
 		}
 		for i, n := range r.plan.second {
 			if float64(i) < now.Seconds {
 				now.Planned += int64(n)
 			}
 		}
-		now.Open, now.Ended, now.Accepted = r.notes.counts()
-		if open := int(r.meter.open.Load()); open >= 0 {
-			now.Open = open
-			now.Ended = max(0, int(now.Acked)-open)
-		}
+		now.count(r.notes, int(r.meter.open.Load()))
 		r.player.mu.Lock()
 		for _, n := range r.player.refusals {
 			now.Refused += n
@@ -224,6 +237,17 @@ func (r *season) tell(ctx context.Context) {
 		now.Lag = r.meter.newest()
 		before = now
 		r.cfg.Tell(now)
+	}
+}
+
+// count fills in the filings: as the clients know them, and where the front door says how many
+// are open (not -1), as it does. A filing is one however often it was pressed or corrected.
+func (now *Now) count(known *notes, open int) {
+	now.Open, now.Ended, now.Accepted = known.counts()
+	filings := now.Open + now.Ended
+	now.Acked = int64(filings)
+	if open >= 0 {
+		now.Open, now.Ended = open, max(0, filings-open)
 	}
 }
 

@@ -77,6 +77,10 @@ type Config struct {
 	Env              []string
 	// Workers is how many processes each stage has; for Real. 0: 1.
 	Workers int
+	// Scaled has the scaler start and stop up to so many processes of each stage it scales. 0:
+	// there is no scaler, and Workers stay. With it Embedded is a process for each role, too, and
+	// only the broker and Redis are the binary's own. Not for Target.
+	Scaled int
 	// Class and Latency of the simulated authority; for Embedded and Real.
 	Class, Latency string
 	// Door and Book are the target's gRPC address and the authority's base URL; Keys who files there.
@@ -153,6 +157,9 @@ func (c Config) Validate() error {
 	}
 	if c.Tenants < 0 || c.Tenants > mostTenants || c.Workers < 0 || c.Workers > 64 {
 		wrong("%d tenants, %d workers: must be 1 to %d and 1 to 64", c.Tenants, c.Workers, mostTenants)
+	}
+	if c.Scaled < 0 || c.Scaled > 64 || (c.Scaled > 0 && c.Servers == Target) {
+		wrong("%d scaled workers: must be 0 to 64, and none at a target", c.Scaled)
 	}
 	if c.Batch < 0 || c.Batch > mostBatch {
 		wrong("batch %d: must be 1 to %d returns", c.Batch, mostBatch)

@@ -24,28 +24,18 @@ func binary(t *testing.T) string {
 	return path
 }
 
-// TestASeasonOnTheEmbeddedStack is a few seconds of everything: the promise is kept
-// while the bureau throttles, and what was written says so.
-func TestASeasonOnTheEmbeddedStack(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts processes")
-	}
-	trace, err := season.ReadTrace("flat")
-	if err != nil {
-		t.Fatal(err)
-	}
+// embedded is a run with servers of the binary itself.
+func embedded(t *testing.T) season.Config {
+	t.Helper()
 	var env []string
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "SPRINGTIDE_") {
 			env = append(env, v)
 		}
 	}
-	bin, told := binary(t), 0
-	cfg := season.Config{
-		Trace: trace, Peak: 40, For: 4 * time.Second, Seed: 3, Tenants: 2, Accountants: 0.7, Mistakes: 100, Deregistered: 100,
-		Pollers: 0.5, Watchers: 0.3, Late: time.Minute, Servers: season.Embedded, Binary: bin, Env: env, Latency: "5ms", Out: t.TempDir(),
-		Faults: []season.Fault{{Kind: season.BureauThrottle, At: time.Second, For: time.Second}},
-		Tell:   func(season.Now) { told++ },
+	bin := binary(t)
+	return season.Config{
+		Seed: 3, Tenants: 2, Late: time.Minute, Servers: season.Embedded, Binary: bin, Env: env, Latency: "5ms", Out: t.TempDir(),
 		MakeKeys: func(ctx context.Context, kafka, pepper string, tenants []string) ([]season.Key, error) {
 			var keys []season.Key
 			for _, tenant := range tenants {
@@ -60,6 +50,23 @@ func TestASeasonOnTheEmbeddedStack(t *testing.T) {
 			return keys, nil
 		},
 	}
+}
+
+// TestASeasonOnTheEmbeddedStack is a few seconds of everything: the promise is kept
+// while the bureau throttles, and what was written says so.
+func TestASeasonOnTheEmbeddedStack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	trace, err := season.ReadTrace("flat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, told := embedded(t), 0
+	cfg.Trace, cfg.Peak, cfg.For, cfg.Accountants, cfg.Mistakes, cfg.Deregistered = trace, 40, 4*time.Second, 0.7, 100, 100
+	cfg.Pollers, cfg.Watchers = 0.5, 0.3
+	cfg.Faults = []season.Fault{{Kind: season.BureauThrottle, At: time.Second, For: time.Second}}
+	cfg.Tell = func(season.Now) { told++ }
 	r, err := season.Run(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -84,5 +91,42 @@ func TestASeasonOnTheEmbeddedStack(t *testing.T) {
 	back, err := season.ReadReport(cfg.Out)
 	if err != nil || back.Counts != c || !back.Verdict.Pass {
 		t.Errorf("read back: %v, %+v", err, back)
+	}
+}
+
+// TestTwoPeriodsWithAScaler plays both for a few seconds: the promise is kept, the scaler
+// starts workers from none, and stops them all again.
+func TestTwoPeriodsWithAScaler(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	cfg := embedded(t)
+	cfg.Peak, cfg.For, cfg.Scaled, cfg.Accountants, cfg.Batch = 20, 4*time.Second, 2, 0.5, 5
+	pair, err := season.PlayBoth(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	if err := pair.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	t.Log("\n" + text.String())
+	for _, r := range []*season.Report{pair.Small, pair.Big} {
+		c, x := r.Counts, r.Reaction
+		if r.Exit != season.ExitPass || c.Accepted == 0 || c.Accepted+c.Rejected+c.Invalid != c.Acked {
+			t.Errorf("%s: exit %d, %+v, %+v", r.Trace, r.Exit, r.Verdict, c)
+		}
+		if x == nil || x.Started < 2 || x.MostReady < 2 || x.RestedSeconds < 0 || len(x.Course) < 2 {
+			t.Errorf("%s: the scaler: %+v", r.Trace, x)
+		}
+		if r.Cost.WorkerSource != "scaler" || r.Cost.WorkerSeconds <= 0 {
+			t.Errorf("%s: cost %+v", r.Trace, r.Cost)
+		}
+		if _, err := season.ReadReport(filepath.Join(cfg.Out, r.Trace)); err != nil {
+			t.Error(err)
+		}
+	}
+	if pair.Arrivals < 1.3 || pair.Arrivals > 1.7 || pair.AcceptedP99 <= 0 {
+		t.Errorf("%+v", pair)
 	}
 }

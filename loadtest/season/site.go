@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,9 @@ import (
 
 // startTimeout bounds the start: a cold JVM on a busy machine takes its time.
 const startTimeout = 5 * time.Minute
+
+// parentGrace is how long a scaler may take to end its workers: a little more than they take to drain.
+const parentGrace = 40 * time.Second
 
 // terms are what is declared about the simulated authority. Together they are what a
 // straggler may take: a request that was sent may take effect until then.
@@ -36,8 +40,10 @@ const (
 type member struct {
 	*rig.Process
 	// kind says whose costs it adds to; worker: it runs stages; group: the one it runs, if it is one alone.
-	kind   string
+	kind string
+	// parent: it starts others, whose costs are its own.
 	worker bool
+	parent bool
 	group  string
 	admin  string
 }
@@ -75,10 +81,10 @@ func open(ctx context.Context, cfg Config, tenants []string) (*site, error) {
 	s.stop = stop
 	waiting, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("not ready in time"))
 	defer cancel()
-	if cfg.Servers == Embedded {
+	if cfg.Servers == Embedded && cfg.Scaled == 0 {
 		err = s.startEmbedded(running, waiting, tenants)
 	} else {
-		err = s.startReal(running, waiting, tenants)
+		err = s.startSplit(running, waiting, tenants)
 	}
 	if err != nil {
 		said := s.lastWords()
@@ -89,6 +95,11 @@ func open(ctx context.Context, cfg Config, tenants []string) (*site, error) {
 
 // close ends everything that was started and removes its folder.
 func (s *site) close() error {
+	for _, m := range s.members {
+		if m.parent { // it ends its own before it ends
+			m.End(rig.Term, parentGrace, parentGrace)
+		}
+	}
 	if s.stop != nil {
 		s.stop()
 	}
@@ -221,29 +232,21 @@ func brokerOf(log string) (string, error) {
 	return "", errors.New("the embedded stack is not ready")
 }
 
-// startReal starts Kafka, Redis, the simulated authority and a process for each role.
-func (s *site) startReal(running, waiting context.Context, tenants []string) error {
+// startSplit starts Kafka, Redis, the simulated authority and a process for each role.
+func (s *site) startSplit(running, waiting context.Context, tenants []string) error {
 	ports, err := rig.FreePorts(4)
 	if err != nil {
 		return err
 	}
 	kafka := ports[0]
 	s.redis, s.door = ports[2], ports[3]
-	broker, err := rig.Kafka(waiting, rig.KafkaConfig{
-		Services: s.cfg.Services, Env: s.cfg.Env, Dir: filepath.Join(s.dir, "kafka"), Own: kafka, Controller: ports[1], Heap: "1g",
-	})
-	if err != nil {
-		return err
+	servers := s.builtIn(kafka)
+	if s.cfg.Servers == Real {
+		if servers, err = s.realServers(waiting, kafka, ports[1]); err != nil {
+			return err
+		}
 	}
-	redisDir := filepath.Join(s.dir, "redis")
-	if err := os.MkdirAll(redisDir, 0o700); err != nil {
-		return err
-	}
-	view, err := rig.Redis(redisDir, s.redis)
-	if err != nil {
-		return err
-	}
-	for _, p := range []*rig.Process{broker, view} {
+	for _, p := range servers {
 		if err := s.run(running, waiting, &member{kind: server, Process: p}); err != nil {
 			return err
 		}
@@ -254,13 +257,40 @@ func (s *site) startReal(running, waiting context.Context, tenants []string) err
 	return s.startRoles(running, waiting, kafka, tenants)
 }
 
+func (s *site) realServers(waiting context.Context, kafka, controller string) ([]*rig.Process, error) {
+	broker, err := rig.Kafka(waiting, rig.KafkaConfig{
+		Services: s.cfg.Services, Env: s.cfg.Env, Dir: filepath.Join(s.dir, "kafka"), Own: kafka, Controller: controller, Heap: "1g",
+	})
+	if err != nil {
+		return nil, err
+	}
+	redisDir := filepath.Join(s.dir, "redis")
+	if err := os.MkdirAll(redisDir, 0o700); err != nil {
+		return nil, err
+	}
+	view, err := rig.Redis(redisDir, s.redis)
+	return []*rig.Process{broker, view}, err
+}
+
+// builtIn are the broker and the Redis of the binary, as processes of their own.
+func (s *site) builtIn(kafka string) []*rig.Process {
+	return []*rig.Process{
+		{Name: "kafka", Ready: rig.KafkaReady(kafka), Args: []string{"embedded", "kafka", "--listen", kafka, "--data", filepath.Join(s.dir, "kafka")}},
+		{Name: "redis", Ready: rig.RedisReady(s.redis), Args: []string{"embedded", "redis", "--listen", s.redis}},
+	}
+}
+
 // startRoles starts the workers, which make the topics; then come the keys, and the door that knows them.
 func (s *site) startRoles(running, waiting context.Context, kafka string, tenants []string) error {
 	common := func(name, admin string) []string {
 		return []string{"--kafka", kafka, "--redis", s.redis, "--data", filepath.Join(s.dir, name), "--admin", admin, "--log-format", "json"}
 	}
-	for i := range s.cfg.Workers {
-		for _, role := range []string{"project", "submit", "validate"} {
+	roles, workers := []string{"project", "submit", "validate"}, s.cfg.Workers
+	if s.cfg.Scaled > 0 {
+		roles, workers = roles[:1], 1 // the scaler starts the others
+	}
+	for i := range workers {
+		for _, role := range roles {
 			ports, err := rig.FreePorts(1)
 			if err != nil {
 				return err
@@ -291,9 +321,16 @@ func (s *site) startRoles(running, waiting context.Context, kafka string, tenant
 	}); err != nil {
 		return err
 	}
-	ports, err := rig.FreePorts(1)
+	ports, err := rig.FreePorts(2)
 	if err != nil {
 		return err
+	}
+	if s.cfg.Scaled > 0 {
+		args := append([]string{"scale", "--as", "processes", "--max", strconv.Itoa(s.cfg.Scaled)}, common("scale1", ports[1])...)
+		scaler := &rig.Process{Name: "scale1", Ready: rig.PortOpen(ports[1]), Args: append(args, s.authorities()...)}
+		if err := s.run(running, waiting, &member{kind: product, parent: true, admin: ports[1], Process: scaler}); err != nil {
+			return err
+		}
 	}
 	args := append([]string{"serve", "--grpc", s.door, "--http", "", "--pepper", pepper}, common("door1", ports[0])...)
 	return s.run(running, waiting, &member{kind: product, admin: ports[0], Process: &rig.Process{Name: "door1", Ready: rig.PortOpen(s.door), Args: args}})

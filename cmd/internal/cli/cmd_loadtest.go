@@ -39,7 +39,7 @@ figures are void.`,
   springtide loadtest compare small big
   springtide loadtest capacity --slo slo.yaml`,
 	}
-	cmd.AddCommand(a.loadtestRunCommand(), a.loadtestCompareCommand(), a.loadtestCapacityCommand(), a.loadtestReturnsCommand())
+	cmd.AddCommand(a.loadtestRunCommand(), a.loadtestCompareCommand(), a.loadtestSeasonsCommand(), a.loadtestCapacityCommand(), a.loadtestReturnsCommand())
 	return parent(cmd)
 }
 
@@ -63,6 +63,7 @@ func (s *seasonFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&c.Book, "book", "", "`URL` of the target's simulated authority, whose book is the evidence")
 	f.StringVar(&c.Services, "services", ".services", "`folder` of make services, for real servers")
 	f.IntVar(&c.Workers, "workers", 1, "processes of each stage, with real servers")
+	f.IntVar(&c.Scaled, "max-workers", 0, "have the scaler start and stop up to so many processes of a stage; 0: --workers stay")
 	f.IntVar(&c.Tenants, "tenants", 0, "firms that file (default: 20)")
 	f.Float64Var(&c.Accountants, "accountants", 0.7, "share of filings that come in batches")
 	f.IntVar(&c.Batch, "most-batch", 500, "most returns of one batch; at a low rate a large one is a wave of its own")
@@ -181,6 +182,44 @@ folder --out: run.json, histograms, a line for each second, and a page.`,
 	f.IntVar(&s.cfg.Giant, "giant", 20_000, "filings of the giant tenant; for the trace giant")
 	f.IntVar(&s.cfg.Small, "small", 200, "small tenants beside it; for the trace giant")
 	f.StringVar(&s.cfg.Out, "out", "", "write the results into this `folder`")
+	return cmd
+}
+
+func (a *app) loadtestSeasonsCommand() *cobra.Command {
+	s := seasonFlags{cfg: season.Config{Servers: season.Real, Class: "B"}}
+	cmd := &cobra.Command{
+		Use:   "seasons",
+		Short: "Play a small period and a big one, and compare them",
+		Long: `Seasons plays a small period whose busiest second has --peak filings, then a big
+one with half as much again, each on servers of its own where the scaler starts and
+stops the workers. The big one's filings should take as long: the exit code is 2
+when the p99 of the time to accepted differs by more than 10 %, and otherwise that of
+loadtest run.`,
+		Example: `  springtide loadtest seasons --peak 40 --for 4m --out both`,
+		Args:    arguments(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := s.season()
+			if err != nil {
+				return err
+			}
+			if c.Servers == season.Target || c.Scaled < 1 {
+				return usagef("seasons needs servers of its own and --max-workers of at least 1: the scaler starts processes")
+			}
+			return start(cmd.Context(), a.deps.Seasons, LoadtestOptions{Common: a.common("loadtest"), Season: c})
+		},
+	}
+	f := cmd.Flags()
+	s.register(f)
+	f.Float64Var(&s.cfg.Peak, "peak", 40, "filings in the small period's busiest second")
+	f.StringVar(&s.cfg.Out, "out", "", "write the results into this `folder`")
+	for name, value := range map[string]string{"max-workers": "4", "most-batch": "20"} {
+		flag := f.Lookup(name)
+		flag.DefValue = value
+		_ = flag.Value.Set(value) // a number
+	}
+	for _, name := range []string{"target", "key", "keys", "tenant", "book", "workers"} {
+		f.Lookup(name).Hidden = true // both periods are played on servers of their own, and the scaler starts the workers
+	}
 	return cmd
 }
 

@@ -61,6 +61,8 @@ func TestLoadtestArguments(t *testing.T) {
 		"HOST:PORT":                {"run", "flat", "--target", "nowhere"},
 		"two runs":                 {"compare", "a"},
 		"--least":                  {"capacity", "--least", "0"},
+		"--max-workers":            {"seasons", "--max-workers", "0"},
+		"servers of its own":       {"seasons", "--target", "h:1", "--key", "k", "--book", "http://h:2"},
 		"1 to 5000000":             {"returns", "--count", "0"},
 		"did you mean":             {"capcity"},
 		"no such file":             {"compare", "no-such-a", "no-such-b"},

@@ -28,9 +28,11 @@ type Deps struct {
 	Demo func(ctx context.Context, o DemoOptions) error
 	// Chaos prints its result; ErrPromiseBroken says that it is a bad one.
 	Chaos func(ctx context.Context, o ChaosOptions) error
-	// Loadtest plays one season and prints what it showed; Capacity looks for the highest rate.
+	// Loadtest plays one season and prints what it showed, Seasons a small and a big one;
+	// Capacity looks for the highest rate.
 	// See [SeasonError] for how they end.
 	Loadtest func(ctx context.Context, o LoadtestOptions) error
+	Seasons  func(ctx context.Context, o LoadtestOptions) error
 	Capacity func(ctx context.Context, o LoadtestOptions) error
 	// Embedded runs the built-in broker or Redis alone.
 	Embedded func(ctx context.Context, o EmbeddedOptions) error

@@ -47,7 +47,7 @@ func (v *SeasonView) lines(n season.Now) []string {
 	s := v.ui.Lang
 	phases := map[string]string{
 		"starting": s.say("启动", "starting"), "season": s.say("申报期", "season"), "drain": s.say("处理积压", "drain"),
-		"last word": s.say("最后核对", "last word"), "verdict": s.say("裁定", "verdict"),
+		"last word": s.say("最后核对", "last word"), "scaling down": s.say("收缩", "scaling down"), "verdict": s.say("裁定", "verdict"),
 	}
 	head := fmt.Sprintf("%s  %s", pad(phases[n.Phase], 10), time.Duration(n.Seconds*float64(time.Second)).Round(time.Second))
 	if n.Remaining > 0 && n.Total > 0 {

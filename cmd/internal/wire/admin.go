@@ -16,7 +16,7 @@ import (
 func Deps() cli.Deps {
 	return cli.Deps{
 		Dev: Dev, Demo: Demo, Serve: Serve, Work: Work, AuthoritySim: AuthoritySim, Doctor: Doctor, Keys: Keys, Sweep: Sweep,
-		Chaos: Chaos, Loadtest: Loadtest, Capacity: Capacity, Embedded: Embedded, Scale: Scale, ScaleExplain: ScaleExplain,
+		Chaos: Chaos, Loadtest: Loadtest, Seasons: Seasons, Capacity: Capacity, Embedded: Embedded, Scale: Scale, ScaleExplain: ScaleExplain,
 	}
 }
 

@@ -3,9 +3,11 @@ package wire
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 
 	"springtide/cmd/internal/cli"
 	"springtide/loadtest/season"
@@ -37,6 +39,40 @@ func Loadtest(ctx context.Context, o cli.LoadtestOptions) error {
 		return err
 	}
 	return cli.SeasonError(report)
+}
+
+// Seasons plays a small period and a big one, and prints how they compare.
+func Seasons(ctx context.Context, o cli.LoadtestOptions) error {
+	cfg, err := seasonOf(o)
+	if err != nil {
+		return err
+	}
+	live := cli.NewSeasonView(o.UI)
+	cfg.Tell = live.Show
+	pair, err := season.PlayBoth(ctx, cfg)
+	live.Close()
+	switch {
+	case ctx.Err() != nil:
+		return cli.ErrInterrupted
+	case err != nil:
+		return err
+	case o.UI.JSON:
+		err = json.NewEncoder(o.UI.Out).Encode(pair)
+	default:
+		err = pair.WriteText(o.UI.Out)
+	}
+	if err != nil {
+		return err
+	}
+	for _, r := range []*season.Report{pair.Small, pair.Big} {
+		if r.Exit != season.ExitSLO {
+			err = errors.Join(err, cli.SeasonError(r))
+		}
+	}
+	if err == nil && pair.Exit != season.ExitPass {
+		err = fmt.Errorf("%w: %s", cli.ErrNeedsUser, strings.Join(pair.Missed(), "; "))
+	}
+	return err
 }
 
 // Capacity looks for the highest steady rate that meets the objective.
