@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/listoffsets"
 )
 
 // offsetsAtOnce bounds the connections that one listing of offsets opens: the
@@ -20,12 +23,8 @@ func (l *Log) Offsets(ctx context.Context, name string) ([]PartitionOffsets, err
 	if err != nil {
 		return nil, fmt.Errorf("offsets: %w", err)
 	}
-	out := make([]PartitionOffsets, 0, t.partitions)
-	for p := 0; p < t.partitions; p += offsetsAtOnce {
-		var chunk []int
-		for q := p; q < min(p+offsetsAtOnce, t.partitions); q++ {
-			chunk = append(chunk, q)
-		}
+	out, alone := l.offsetsByLeader(ctx, t)
+	for chunk := range slices.Chunk(alone, offsetsAtOnce) {
 		var spans []PartitionOffsets
 		err := l.again(ctx, func(ctx context.Context) error {
 			spans, err = l.listOffsets(ctx, t, chunk)
@@ -36,7 +35,85 @@ func (l *Log) Offsets(ctx context.Context, name string) ([]PartitionOffsets, err
 		}
 		out = append(out, spans...)
 	}
+	slices.SortFunc(out, func(a, b PartitionOffsets) int { return cmp.Compare(a.Partition, b.Partition) })
 	return out, nil
+}
+
+// offsetsByLeader asks each broker for both ends of all partitions it leads, which are two
+// requests. Whatever goes wrong with a partition, it is left over to be asked for alone.
+func (l *Log) offsetsByLeader(ctx context.Context, t *topic) (had []PartitionOffsets, left []int) {
+	led := make(map[int32][]int)
+	for p := range t.partitions {
+		broker := l.leader(ctx, t, p)
+		led[broker] = append(led[broker], p)
+	}
+	var mu sync.Mutex
+	var asked sync.WaitGroup
+	for broker, partitions := range led {
+		asked.Go(func() {
+			var starts, ends map[int]int64
+			if broker != nobody {
+				starts, ends = l.bothEnds(ctx, t, partitions)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, p := range partitions {
+				start, ok := starts[p]
+				end, too := ends[p]
+				if !ok || !too {
+					left = append(left, p)
+					continue
+				}
+				had = append(had, PartitionOffsets{Partition: p, Start: start, End: end})
+			}
+		})
+	}
+	asked.Wait()
+	return had, left
+}
+
+// bothEnds asks one broker for the first and the next offsets of partitions. Those it did
+// not tell are missing.
+func (l *Log) bothEnds(ctx context.Context, t *topic, partitions []int) (starts, ends map[int]int64) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var asked sync.WaitGroup
+	asked.Go(func() { starts = l.endAt(ctx, t, partitions, kafka.FirstOffset) })
+	ends = l.endAt(ctx, t, partitions, kafka.LastOffset)
+	asked.Wait()
+	return starts, ends
+}
+
+// An offsetsRequest goes to the broker that leads its first partition as it is. The library's
+// own is split into one request for each partition.
+type offsetsRequest listoffsets.Request
+
+func (r *offsetsRequest) ApiKey() protocol.ApiKey { return protocol.ListOffsets }
+
+// Broker is where the client sends it.
+func (r *offsetsRequest) Broker(cluster protocol.Cluster) (protocol.Broker, error) {
+	return (*listoffsets.Request)(r).Broker(cluster)
+}
+
+func (l *Log) endAt(ctx context.Context, t *topic, partitions []int, which int64) map[int]int64 {
+	asked := listoffsets.RequestTopic{Topic: t.full}
+	for _, p := range partitions {
+		asked.Partitions = append(asked.Partitions, listoffsets.RequestPartition{Partition: int32(p), CurrentLeaderEpoch: -1, Timestamp: which})
+	}
+	m, err := l.client.Transport.RoundTrip(ctx, l.addr, &offsetsRequest{ReplicaID: -1, Topics: []listoffsets.RequestTopic{asked}})
+	res, ok := m.(*listoffsets.Response)
+	if err != nil || !ok {
+		return nil
+	}
+	out := make(map[int]int64, len(partitions))
+	for _, answered := range res.Topics {
+		for _, p := range answered.Partitions {
+			if p.ErrorCode == 0 && answered.Topic == t.full {
+				out[int(p.Partition)] = p.Offset
+			}
+		}
+	}
+	return out
 }
 
 // EndOffset is the offset that the next record of the partition will get.
