@@ -111,6 +111,9 @@ type Measurements struct {
 	// Unsettled filings are parked until their outcome is known. A consumer measures
 	// how long they have waited, and the next one would begin anew: one stays for them.
 	Unsettled int
+	// Coming filings are still in the stage before, and here in a moment: one consumer starts
+	// for them now, as starting after that one would make a click from zero wait for both.
+	Coming float64
 	// Floor is a forecast's least count, 0: none. See Calendar and Curve.
 	Floor int
 	// Authorities split the load, where that is known; empty: one authority without bounds.

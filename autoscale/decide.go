@@ -72,6 +72,7 @@ func (d *decider) untrusted() string {
 		{"arrival rate", m.Arrivals},
 		{"completion rate", m.Completions},
 		{"backlog", m.Backlog},
+		{"number that is coming", m.Coming},
 		{"age of the oldest", m.OldestAge.Seconds()},
 		{"busy time", m.Busy.Seconds()},
 		{"number of ready consumers", float64(m.Ready)},
@@ -216,7 +217,7 @@ func (d *decider) low() need {
 
 func (d *decider) decide() Decision {
 	floor := d.floor
-	if d.idle() && (d.probe || d.m.Unsettled > 0) {
+	if d.idle() && (d.probe || d.m.Unsettled > 0 || d.m.Coming > 0) {
 		floor = max(floor, min(1, d.cap))
 	}
 	current := min(max(d.m.Wanted, 0), d.cap)

@@ -283,6 +283,29 @@ func TestOneStaysWhileAnOutcomeIsLookedUp(t *testing.T) {
 	}
 }
 
+// Both stages start with the first click, instead of one after the other.
+func TestOneStartsForWhatIsInTheStageBefore(t *testing.T) {
+	t.Parallel()
+	g := newGroup(usual())
+	g.run(10, 0)
+	g.m.Coming = 100_000 // it may all be invalid
+	if d := g.run(1, 0); d.Wanted != 1 || d.Bound != ByFloor || !strings.Contains(d.Reason, "100000 filings are still in the stage before") {
+		t.Fatalf("%+v", d)
+	}
+	if d := g.run(100, 0); d.Wanted != 1 || g.actions != 1 {
+		t.Fatalf("%+v after %d actions", d, g.actions)
+	}
+	g.m.Coming = 0
+	if d := g.run(20, 0); d.Wanted != 0 {
+		t.Fatalf("%+v", d)
+	}
+	none := newGroup(Config{Max: 1, Partitions: 0})
+	none.m.Coming = 5
+	if d := none.run(1, 0); d.Wanted != 0 {
+		t.Fatalf("above the cap: %+v", d)
+	}
+}
+
 func TestFloorsAndCaps(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -18,6 +18,7 @@ const (
 	whyIdle        = "idle"
 	whyUnsettled   = "unsettled"
 	whyProbe       = "probe"
+	whyComing      = "coming"
 	whyFloor       = "floor"
 	whyAuthority   = "authority"
 	whyMaximum     = "maximum"
@@ -54,6 +55,9 @@ func sentence(code string) (en, zh string) {
 	case whyProbe:
 		return "authority {authority} does not answer, and one is enough to see when it does",
 			"税务机关 {authority} 没有响应；留一个进程试探即可"
+	case whyComing:
+		return "{coming} filings are still in the stage before, and one is there when they come",
+			"上一环节还有 {coming} 份；先启动一个进程，等它们到来"
 	case whyFloor:
 		return "the floor is {floor}, and the load asks for no more", "下限为 {floor} 个，目前的负载不需要更多"
 	case whyAuthority:
@@ -147,6 +151,9 @@ func (d *decider) why(n need, down string) (string, facts) {
 		}
 		if d.probe && d.floor == 0 {
 			return whyProbe, facts{"authority": d.shut}
+		}
+		if d.m.Coming > 0 && d.floor == 0 {
+			return whyComing, facts{"coming": fmt.Sprintf("%.0f", d.m.Coming)}
 		}
 		return whyFloor, facts{"floor": strconv.Itoa(d.floor)}
 	case ByAuthority:

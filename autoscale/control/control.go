@@ -13,7 +13,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -38,6 +40,9 @@ type Config struct {
 	Scale autoscale.Config
 	// Every is how often it is decided (1 s).
 	Every time.Duration
+	// Glance is how often it is looked whether anything came while nobody is wanted (250 ms): a
+	// click from zero does not wait for the next decision.
+	Glance time.Duration
 	// StartUp is how long a worker takes to be ready, until that was measured (5 s).
 	StartUp time.Duration
 	// Prewarm and Curve raise the floor before a peak that is known; zero: they do not.
@@ -66,6 +71,13 @@ type Loop struct {
 	measurer measurer
 	metrics  *metrics
 
+	// next is the loop of the stage after this one; fed: this one has one before it. coming is
+	// what is in that, and woken says that something is there.
+	next   *Loop
+	fed    bool
+	coming atomic.Int64
+	woken  chan struct{}
+
 	// Used by Run alone.
 	state    autoscale.State
 	started  bool
@@ -85,14 +97,17 @@ func New(cfg Config, deps Deps) (*Loop, error) {
 	if cfg.Every == 0 {
 		cfg.Every = time.Second
 	}
+	if cfg.Glance == 0 {
+		cfg.Glance = 250 * time.Millisecond
+	}
 	if cfg.StartUp == 0 {
 		cfg.StartUp = 5 * time.Second
 	}
 	switch err := cfg.Scale.Validate(); {
 	case err != nil:
 		return nil, fmt.Errorf("scale group %s: %w", cfg.Group, err)
-	case cfg.Group == "" || cfg.Topic == "" || cfg.Every < 0 || cfg.StartUp < 0:
-		return nil, errors.New("scale: group, topic, interval and start-up time must be set and not negative")
+	case cfg.Group == "" || cfg.Topic == "" || cfg.Every < 0 || cfg.Glance < 0 || cfg.StartUp < 0:
+		return nil, errors.New("scale: group, topic, intervals and start-up time must be set and not negative")
 	}
 	if deps.Logger == nil {
 		deps.Logger = slog.New(slog.DiscardHandler)
@@ -103,9 +118,24 @@ func New(cfg Config, deps Deps) (*Loop, error) {
 	}
 	m.expect(cfg.Group)
 	return &Loop{
-		cfg: cfg, deps: deps, metrics: m, startUp: cfg.StartUp,
-		measurer: measurer{group: cfg.Group, topic: cfg.Topic, log: deps.Log, view: deps.View},
+		cfg: cfg, deps: deps, metrics: m, startUp: cfg.StartUp, woken: make(chan struct{}, 1),
+		measurer: measurer{group: cfg.Group, topic: cfg.Topic, every: cfg.Every, log: deps.Log, view: deps.View},
 	}, nil
+}
+
+// Feed says that what this loop's group finishes is the work of next's: where that has
+// nobody, it starts one with the first filing that comes here. Call it before Run of either.
+func (l *Loop) Feed(next *Loop) { l.next, next.fed = next, true }
+
+// expect is told what is in the stage before.
+func (l *Loop) expect(filings int64) {
+	if l.coming.Swap(filings) > 0 || filings == 0 {
+		return
+	}
+	select {
+	case l.woken <- struct{}{}:
+	default:
+	}
 }
 
 // ErrTwoScalers says that another scaler decides about the group already.
@@ -120,11 +150,40 @@ func (l *Loop) Run(ctx context.Context) error {
 	defer ticker.Stop()
 	for {
 		l.tick(ctx, time.Now())
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
+		early, ok := l.pause(ctx, ticker.C)
+		if early {
+			ticker.Reset(l.cfg.Every)
+		}
+		if !ok {
 			_ = l.deps.View.Unsay(context.WithoutCancel(ctx), fleet.Scaling, l.cfg.Group) // bounded by the view's own time-out
 			return nil
+		}
+	}
+}
+
+// pause waits for the next decision: for its time or, where nobody is wanted, until work is
+// there, which is early. ok false: ctx has ended.
+func (l *Loop) pause(ctx context.Context, tick <-chan time.Time) (early, ok bool) {
+	var glances <-chan time.Time
+	if l.started && l.wanted == 0 && !l.fed {
+		ticker := time.NewTicker(l.cfg.Glance)
+		defer ticker.Stop()
+		glances = ticker.C
+	}
+	for {
+		select {
+		case <-tick:
+			return false, true
+		case <-l.woken:
+			if l.wanted == 0 {
+				return true, true
+			}
+		case <-glances:
+			if l.measurer.moved(ctx) {
+				return true, true
+			}
+		case <-ctx.Done():
+			return false, false
 		}
 	}
 }
@@ -163,11 +222,14 @@ func (l *Loop) tick(ctx context.Context, now time.Time) {
 	if m.slots > 0 {
 		cfg.Slots = m.slots
 	}
-	m.Wanted, m.StartUp = l.wanted, l.startUp
+	m.Wanted, m.StartUp, m.Coming = l.wanted, l.startUp, float64(l.coming.Load())
 	m.Floor = max(l.cfg.Prewarm.Floor(now.Add(l.startUp)), l.cfg.Curve.Floor(now, cfg, m.Busy, l.startUp))
 	var d autoscale.Decision
 	l.state, d = autoscale.Decide(cfg, l.state, m.Measurements)
 	l.act(now, d)
+	if l.next != nil && m.Problem == "" {
+		l.next.expect(int64(math.Ceil(m.Backlog)))
+	}
 	l.publish(ctx, now, m, d, cfg.WithDefaults())
 }
 

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,15 +26,30 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // site is an installation as a scaler sees it: a log, a view and a target.
 type site struct {
+	mu      sync.Mutex // of the rest, where a loop runs
 	lag     []eventlog.PartitionLag
 	lagErr  error
 	reports map[string]map[string]status.Report
 	viewErr error
 	asked   []int
+	glances int
 }
 
 func (s *site) Lag(context.Context, string, ...string) ([]eventlog.PartitionLag, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return slices.Clone(s.lag), s.lagErr
+}
+
+func (s *site) Offsets(context.Context, string) ([]eventlog.PartitionOffsets, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.glances++
+	var all []eventlog.PartitionOffsets
+	for _, l := range s.lag {
+		all = append(all, eventlog.PartitionOffsets{Partition: l.Partition, Start: l.Start, End: l.End})
+	}
+	return all, s.lagErr
 }
 
 func (s *site) Reports(_ context.Context, group string) ([]status.Report, error) {
@@ -56,15 +72,35 @@ func (s *site) Unsay(_ context.Context, group, member string) error {
 	return nil
 }
 
-func (s *site) Scale(n int)  { s.asked = append(s.asked, n) }
+func (s *site) Scale(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = append(s.asked, n)
+}
+
 func (s *site) Running() int { return -1 }
 
 func (s *site) wanted(t *testing.T) int {
 	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if len(s.asked) == 0 {
 		t.Fatal("nobody was asked for workers")
 	}
 	return s.asked[len(s.asked)-1]
+}
+
+func (s *site) looked() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.glances
+}
+
+// gets puts records into the first partition, of which some are committed.
+func (s *site) gets(end, committed int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lag[0].End, s.lag[0].Committed = end, committed
 }
 
 // says makes a worker report, age ago.
@@ -357,6 +393,95 @@ func TestRunDecidesUntilItIsToldToStop(t *testing.T) {
 			t.Errorf("left behind: %+v", said)
 		}
 	})
+}
+
+// twoStages runs the loops of two stages, the second fed by the first, until the test ends.
+func twoStages(t *testing.T) (first, second *site, decided *Loop) {
+	t.Helper()
+	first, second = newSite(0), newSite(0)
+	a, b := newLoop(t, first), newLoop(t, second)
+	a.Feed(b)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 2)
+	for _, l := range []*Loop{a, b} {
+		go func() { done <- l.Run(ctx) }()
+	}
+	t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-done, <-done); err != nil {
+			t.Error(err)
+		}
+	})
+	return first, second, b
+}
+
+func TestAClickFromZeroStartsBothStagesAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		first, second, decided := twoStages(t)
+		time.Sleep(1100 * time.Millisecond) // the next decision is in 900 ms
+		synctest.Wait()
+		if first.wanted(t) != 0 || second.wanted(t) != 0 {
+			t.Fatalf("asked for %v and %v", first.asked, second.asked)
+		}
+		first.gets(1, 0)
+		time.Sleep(250 * time.Millisecond)
+		synctest.Wait()
+		if first.wanted(t) != 1 || second.wanted(t) != 1 {
+			t.Fatalf("asked for %v and %v", first.asked, second.asked)
+		}
+		if got, _ := decided.Status(); got.Code != "coming" || got.Facts["coming"] != "1" {
+			t.Errorf("%+v", got)
+		}
+		// It is finished there, and nothing comes of it: nobody is needed here either.
+		first.gets(1, 1)
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		if first.wanted(t) != 0 || second.wanted(t) != 0 {
+			t.Errorf("asked for %v and %v", first.asked, second.asked)
+		}
+	})
+}
+
+func TestGlancesAreForStagesWithNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		first, second, _ := twoStages(t)
+		time.Sleep(3100 * time.Millisecond)
+		synctest.Wait()
+		if first.looked() == 0 || second.looked() != 0 {
+			t.Errorf("%d glances, and %d where the stage before tells", first.looked(), second.looked())
+		}
+		first.gets(1, 0)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		before := first.looked()
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if now := first.looked(); now != before || first.wanted(t) != 1 {
+			t.Errorf("%d glances more, although %d is wanted", now-before, first.wanted(t))
+		}
+	})
+}
+
+func TestAnEarlyLookIsNoBurst(t *testing.T) {
+	t.Parallel()
+	s := newSite(0)
+	m := measurer{group: "submit", topic: "t", every: time.Second, log: s, view: s}
+	m.look(t.Context(), second(0))
+	if m.moved(t.Context()) {
+		t.Error("moved by nothing")
+	}
+	s.lag[0].End = 10
+	if !m.moved(t.Context()) {
+		t.Error("did not move")
+	}
+	if got := m.look(t.Context(), second(0).Add(100*time.Millisecond)); got.Arrivals != 10 {
+		t.Errorf("%v/s, want 10", got.Arrivals)
+	}
+	if s.lagErr = errors.New("no broker"); m.moved(t.Context()) {
+		t.Error("moved without a broker")
+	}
 }
 
 func TestAWorkerTellsUntilItGoes(t *testing.T) {

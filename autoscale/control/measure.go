@@ -19,12 +19,14 @@ const forget = 10 * time.Second
 // A Log tells how far a group is. *eventlog.Log is one.
 type Log interface {
 	Lag(ctx context.Context, group string, topics ...string) ([]eventlog.PartitionLag, error)
+	Offsets(ctx context.Context, topic string) ([]eventlog.PartitionOffsets, error)
 }
 
 // A measurer turns offsets and reports into measurements. It remembers what
 // rates need, and is used by one goroutine.
 type measurer struct {
 	group, topic string
+	every        time.Duration // between two looks: an early one's sample counts as that long
 	log          Log
 	view         View
 
@@ -69,12 +71,25 @@ func (m *measurer) look(ctx context.Context, now time.Time) seen {
 	return out
 }
 
+// moved says whether the log has grown since the last look. Not to know is no.
+func (m *measurer) moved(ctx context.Context) bool {
+	spans, err := m.log.Offsets(ctx, m.topic)
+	if err != nil || m.at.IsZero() {
+		return false
+	}
+	end := 0.0
+	for _, s := range spans {
+		end += float64(s.End)
+	}
+	return end > m.end
+}
+
 // count finds the work that is not finished, and the rates at which it comes and goes.
 func (m *measurer) count(out *seen, lag []eventlog.PartitionLag, reports map[string]Report, now time.Time) {
 	work := fleet.WorkOf(lag, reports)
 	out.Backlog, out.Ready, out.stopped = work.Open, work.Ready, work.Stopped
 	end := work.End
-	if seconds := now.Sub(m.at).Seconds(); !m.at.IsZero() && seconds > 0 {
+	if seconds := max(now.Sub(m.at), m.every).Seconds(); !m.at.IsZero() && now.After(m.at) {
 		out.Arrivals = max(0, end-m.end) / seconds
 		out.Completions = max(0, end-out.Backlog-m.done) / seconds
 	}

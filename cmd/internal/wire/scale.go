@@ -34,7 +34,7 @@ func Scale(ctx context.Context, o cli.ScaleOptions) error {
 		if err != nil {
 			return err
 		}
-		scaler := rand.Text()
+		scaler, loops := rand.Text(), make(map[string]*control.Loop)
 		for _, group := range o.Groups {
 			cfg := o.Scale
 			cfg.Partitions = c.events.Partitions()
@@ -47,6 +47,12 @@ func Scale(ctx context.Context, o cli.ScaleOptions) error {
 			if err != nil {
 				return err
 			}
+			loops[group] = loop
+		}
+		if first, second := loops["validate"], loops["submit"]; first != nil && second != nil {
+			first.Feed(second)
+		}
+		for group, loop := range loops {
 			s.run(ctx, "scale "+group, loop.Run)
 		}
 		c.log.Info("scaler is ready", "target", o.Target, "groups", strings.Join(o.Groups, ","))

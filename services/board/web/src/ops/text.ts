@@ -229,6 +229,7 @@ export const texts = {
   "why.idle": pair("没有等待的申报，近期也不会有", "Nothing waits and nothing is expected soon"),
   "why.unsettled": pair("{unsettled} 份已报送，等待结果；留一个进程查询即可", "{unsettled} filings were sent and wait for their outcome, and one is enough to look"),
   "why.probe": pair("税务机关 {authority} 没有响应；留一个进程试探即可", "Authority {authority} does not answer, and one is enough to see when it does"),
+  "why.coming": pair("上一环节还有 {coming} 份；先启动一个进程，等它们到来", "{coming} filings are still in the stage before, and one is there when they come"),
   "why.floor": pair("下限为 {floor} 个，目前的负载不需要更多", "The floor is {floor}, and the load asks for no more"),
   "why.authority": pair("{waiting} 份在等税务机关 {authority}；它每秒只受理 {takes} 份，增加进程没有用", "{waiting} filings wait for authority {authority}, and more would not change that it takes {takes}/s"),
   "why.maximum": pair("每秒到达 {arrivals} 份，{backlog} 份等待，一个进程每秒处理 {each} 份；但最多只能运行 {most} 个", "{arrivals} filings/s arrive, {backlog} wait, and one does {each}/s, but no more than {most} may run"),
