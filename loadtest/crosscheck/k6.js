@@ -1,6 +1,7 @@
 // A cross-check of `springtide loadtest` with k6: acknowledgements at a rate that
 // follows the shape of an office day.
 //
+//   go install go.k6.io/k6@v1.8.1
 //   springtide dev --data D
 //   springtide loadtest returns --count 40000 --seed 6 > returns.json
 //   k6 run -e KEY=$(cat D/dev.key) -e RETURNS=$PWD/returns.json loadtest/crosscheck/k6.js
@@ -30,6 +31,7 @@ export const options = {
       stages: [0.03, 0.9, 1, 0.3, 0.8, 0.9, 0.5, 0.1].map((share) => ({ target: Math.ceil(peak * share), duration: '15s' })),
     },
   },
+  summaryTrendStats: ['med', 'p(90)', 'p(99)', 'max'],
   thresholds: {
     checks: ['rate==1'],
     dropped_iterations: ['count==0'],
