@@ -59,12 +59,13 @@ func (n *notes) acked(acks []verdict.Ack, c *click, intended time.Time) {
 			s = &story{paper: paperOf(c, a.Filing), intended: intended, acked: a.At}
 			n.stories[a.Filing] = s
 			n.open++
-		} else if s.paper.Digest != a.Digest { // a correction
+		} else if p := paperOf(c, a.Filing); a.Digest != s.paper.Digest && p.fix == nil {
+			// A correction. What is to be corrected comes once more only as the late answer to a second press.
 			if s.ended() {
 				n.open++
 				n.ended--
 			}
-			s.paper, s.intended, s.acked, s.state, s.fixed = paperOf(c, a.Filing), intended, a.At, "", true
+			s.paper, s.intended, s.acked, s.state, s.fixed = p, intended, a.At, "", true
 			s.earliest, s.latest = time.Time{}, time.Time{}
 		}
 		if s.paper.follow == polled && !s.queued && !s.ended() {

@@ -271,3 +271,32 @@ func TestAWrongReturnIsCorrectedOnce(t *testing.T) {
 		}
 	})
 }
+
+// A button that was pressed twice may have its second answer when the correction is acknowledged
+// already. What is waited for is the correction.
+func TestALateAnswerDoesNotUndoACorrection(t *testing.T) {
+	t.Parallel()
+	n := newNotes()
+	n.wrong = func(*paper) {}
+	acked := func(c click) { n.acked([]verdict.Ack{{Content: c.papers[0].Content, At: time.Now()}}, &c, time.Now()) }
+	told := func(state springtidev1.FilingState, version int64, digest string) {
+		f := answerOf("f", state, version, 0)
+		f.Digest = digest
+		n.told(f, answer{asked: time.Now(), at: time.Now()})
+	}
+	mistaken, corrected := clickAt(0, "f"), clickAt(0, "f")
+	mistaken.papers[0].fix = &fix{}
+	corrected.papers[0].Digest = "better"
+	acked(mistaken)
+	told(springtidev1.FilingState_FILING_STATE_INVALID, 2, "df")
+	n.corrected()
+	acked(corrected)
+	acked(mistaken)
+	if n.done() {
+		t.Fatal("nobody waits for the correction")
+	}
+	told(springtidev1.FilingState_FILING_STATE_ACCEPTED, 5, "better")
+	if open, ended, accepted := n.counts(); !n.done() || open != 0 || ended != 1 || accepted != 1 {
+		t.Errorf("%d open, %d ended, %d accepted", open, ended, accepted)
+	}
+}
