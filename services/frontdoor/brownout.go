@@ -24,13 +24,15 @@ const (
 	// brownoutFloor is how many polls a window are answered for each processor whatever happens: 1,000 a
 	// second, which take about a tenth of it.
 	brownoutFloor = 20
+	// brownoutMemory is how long the last window and the last submission count.
+	brownoutMemory = time.Second
 	// pollAgain is when a poll that was put off may come again, give or take a fifth: those who came
 	// together are not to come together again.
 	pollAgain = 5 * time.Second
 )
 
-// brownout puts status polls off while the process is short of processors, before
-// submissions suffer: a poll can come again, a submission should not have to. While
+// brownout puts status polls off while submissions come and the process is short of processors,
+// before submissions suffer: a poll can come again, a submission should not have to. While
 // goroutines wait longer for a processor than they may, it takes a quarter of the polls
 // that came through away every window, and afterwards lets more and more of them in.
 // Nothing runs for it: a poll that finds a window over looks. It is safe for concurrent use.
@@ -39,9 +41,10 @@ type brownout struct {
 	floor int64
 	began time.Time
 
-	over  atomic.Int64 // when the window is over, since began
-	came  atomic.Int64 // polls of this window
-	limit atomic.Int64 // how many of them are answered
+	over      atomic.Int64 // when the window is over, since began
+	submitted atomic.Int64 // when somebody submitted last, since began
+	came      atomic.Int64 // polls of this window
+	limit     atomic.Int64 // how many of them are answered
 
 	mu sync.Mutex // held by who ends a window
 }
@@ -64,12 +67,16 @@ func (b *brownout) admit() error {
 	return &filing.Error{Reason: filing.ReasonOverloaded, RetryAfter: time.Duration(float64(pollAgain) * (0.8 + 0.4*rand.Float64()))}
 }
 
+// submission notes that there is something to give way to.
+func (b *brownout) submission() { b.submitted.Store(int64(time.Since(b.began))) }
+
 // next begins a window. Only one does at a time.
 func (b *brownout) next(now time.Duration) {
 	if int64(now) < b.over.Load() {
 		return // somebody else just did
 	}
-	idle := int64(now)-b.over.Load() > int64(time.Second) // what was before says nothing
+	// What was before a silence says nothing, and without submissions there is nobody to give way to.
+	idle := int64(now)-b.over.Load() > int64(brownoutMemory) || int64(now)-b.submitted.Load() > int64(brownoutMemory)
 	b.over.Store(int64(now + brownoutWindow))
 	wait, came, limit := b.waits(), b.came.Swap(0), b.limit.Load()
 	switch {

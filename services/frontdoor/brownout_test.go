@@ -12,12 +12,15 @@ const window = 25 * time.Millisecond
 func TestPollsGiveWayAndComeBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		wait := time.Duration(0)
+		wait, submitted := time.Duration(0), true
 		b := newBrownout(func() time.Duration { return wait })
 		b.floor = 4
 		// came lets polls come in one window and counts those that are answered.
 		came := func(polls int) (answered int) {
 			time.Sleep(window)
+			if submitted {
+				b.submission()
+			}
 			for range polls {
 				if b.admit() == nil {
 					answered++
@@ -54,6 +57,17 @@ func TestPollsGiveWayAndComeBack(t *testing.T) {
 			}
 			before = got
 		}
+		wait = 10 * time.Millisecond
+		if first, second := came(1000), came(1000); second >= 1000 {
+			t.Fatalf("%d and %d answered, though everything waits", first, second)
+		}
+		submitted = false
+		time.Sleep(2 * brownoutMemory)
+		for range 3 {
+			if got := came(1000); got != 1000 {
+				t.Errorf("%d of 1000 answered, though nobody submits", got)
+			}
+		}
 	})
 }
 
@@ -66,6 +80,7 @@ func TestAfterASilencePollsAreAnswered(t *testing.T) {
 		answered := 0
 		for range 1000 {
 			time.Sleep(time.Millisecond)
+			b.submission()
 			if b.admit() == nil {
 				answered++
 			}

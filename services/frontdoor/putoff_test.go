@@ -27,6 +27,11 @@ func TestWhileProcessorsAreShortPollsArePutOff(t *testing.T) {
 			if n > 100_000 {
 				t.Fatalf("%s: no poll was put off", name)
 			}
+			if n%100 == 0 {
+				if _, err := service.SubmitFiling(ctx, changed(7)); err != nil {
+					t.Fatal(err)
+				}
+			}
 			_, err = service.BatchGetFilings(ctx, poll)
 		}
 		if ours, ok := errors.AsType[*filing.Error](err); ok {

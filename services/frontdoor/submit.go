@@ -130,6 +130,7 @@ func (s *filings) itemShape(r *springtidev1.SubmitFilingRequest) error {
 // submit brings items as far as they come: each ends with an error or with a
 // filing. What fails for one is nothing to another.
 func (d *door) submit(ctx context.Context, items []*item, batch string) {
+	d.brownout.submission()
 	id := identityOf(ctx)
 	first := make(map[filing.ID]int, len(items))
 	for i, it := range items {
