@@ -39,7 +39,7 @@ func newMetrics(r prometheus.Registerer) (metrics, error) {
 			Name: "springtide_door_view_errors_ignored_total", Help: "Failed best-effort uses of the view.",
 		}, []string{"use"}),
 	}
-	for _, use := range []string{"batch", "look", "remember", "watch"} { // from the start, so that the first one counts
+	for _, use := range []string{"batch", "confirm", "look", "remember", "watch"} { // from the start, so that the first one counts
 		m.ignored.WithLabelValues(use)
 	}
 	if r == nil {

@@ -57,6 +57,7 @@ type Attention interface {
 // is best effort.
 type Memory interface {
 	RememberRequests(ctx context.Context, tenant string, keys []status.RequestKey) ([]status.Prior, error)
+	ConfirmRequests(ctx context.Context, tenant string, keys []status.RequestKey) error
 	PutBatch(ctx context.Context, tenant string, b status.BatchInfo) error
 }
 

@@ -36,7 +36,10 @@ type item struct {
 	submissionID string
 	size         int64
 	record       eventlog.Record
-	// known is the filing when the same content is under way or accepted: nothing needs to be appended.
+	// replays is the submission that the same request became before; empty: it is new, or nobody knows.
+	replays string
+	// known is the filing when the same content is under way or accepted, or the request was acknowledged
+	// before: nothing needs to be appended.
 	known *springtidev1.Filing
 	// filing as it is at the acknowledgement.
 	filing *springtidev1.Filing
@@ -160,6 +163,7 @@ func (d *door) submit(ctx context.Context, items []*item, batch string) {
 		it.err = it.encode(id, batch, d.cfg.Partitions, now)
 	}
 	d.append(ctx, id.Tenant, stillOpen(open))
+	d.confirmRequests(ctx, id.Tenant, stillOpen(open))
 }
 
 // stillOpen are the items that are neither refused nor answered.
@@ -246,8 +250,9 @@ func sentences(stop string, texts ...string) string {
 	return strings.Join(out, "")
 }
 
-// rememberRequests refuses a request id that named other content before. Best
-// effort: without an answer from the view nothing is refused.
+// rememberRequests refuses a request id that named other content before, and finds the requests that
+// were acknowledged before: a second press whose answer comes late must not undo a correction that
+// was made since. Best effort: without an answer from the view nothing is refused, and nothing found.
 func (d *door) rememberRequests(ctx context.Context, tenant string, items []*item) {
 	uses := make([]status.RequestKey, len(items))
 	any := false
@@ -263,9 +268,30 @@ func (d *door) rememberRequests(ctx context.Context, tenant string, items []*ite
 		return
 	}
 	for i, p := range prior {
-		if p.Known && !p.Same(uses[i]) {
+		switch {
+		case p.Known && !p.Same(uses[i]):
 			items[i].err = &filing.Error{Reason: filing.ReasonRequestIDReused, Field: "request_id"}
+		case p.Known:
+			items[i].replays = p.Submission
 		}
+	}
+}
+
+// confirmRequests remembers what was acknowledged under which request id. Best effort.
+func (d *door) confirmRequests(ctx context.Context, tenant string, items []*item) {
+	var uses []status.RequestKey
+	for _, it := range items {
+		if id := it.request.GetRequestId(); id != "" {
+			uses = append(uses, status.RequestKey{RequestID: id, Digest: it.digest, Filing: it.id, Submission: it.submissionID})
+		}
+	}
+	if len(uses) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.cfg.LookTimeout)
+	defer cancel()
+	if err := d.deps.Memory.ConfirmRequests(ctx, tenant, uses); err != nil {
+		d.ignore(ctx, "confirm", err)
 	}
 }
 
@@ -332,10 +358,14 @@ func (d *door) lookUp(ctx context.Context, tenant string, items []*item) {
 	}
 	if err != nil {
 		d.ignore(ctx, "look", err)
-		return
+		rows = make([]status.Lookup, len(ids)) // nothing is known
 	}
 	for i, it := range items {
 		row := rows[i]
+		if it.replays != "" {
+			d.replay(tenant, it, row)
+			continue
+		}
 		if row.Mark.Phase != status.PhaseReady || !row.Found || row.Tenant != tenant || !holds(row.Filing.GetState()) {
 			continue
 		}
@@ -347,6 +377,19 @@ func (d *door) lookUp(ctx context.Context, tenant string, items []*item) {
 		it.known, it.filing, it.submissionID = f, f, f.GetSubmissionId()
 		d.metrics.known.Inc()
 	}
+}
+
+// replay answers a request that was acknowledged before: with the filing as it is now, whatever it
+// holds meanwhile, or as it was then where the view does not have it.
+func (d *door) replay(tenant string, it *item, row status.Lookup) {
+	f := received(&springtidev1.Submission{
+		SubmissionId: it.replays, FilingId: string(it.id), Tenant: tenant, Digest: it.digest[:], Return: it.request.GetReturn(),
+	})
+	if row.Mark.Phase == status.PhaseReady && row.Found && row.Tenant == tenant {
+		f = dressed(row.Filing)
+	}
+	it.known, it.filing, it.submissionID = f, f, it.replays
+	d.metrics.known.Inc()
 }
 
 // holds reports whether a filing in this state certainly holds the content its

@@ -163,6 +163,70 @@ func TestRequestIDs(t *testing.T) {
 	}
 }
 
+// A button that was pressed twice: the second answer comes when the mistake is corrected already,
+// and does not bring the mistake back.
+func TestARequestIsAnsweredOnceItWasAcknowledged(t *testing.T) {
+	t.Parallel()
+	for name, blind := range map[string]bool{"with the view": false, "without it": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld()
+			deps := w.deps(t)
+			if blind {
+				deps.Rows = blindRows{}
+			}
+			c := serve(t, quick(), deps)
+			mistaken, corrected := submit(1), changed(1)
+			mistaken.RequestId, corrected.RequestId = "first", "second"
+			records := func() int {
+				return len(w.topics[eventlog.TopicSubmitted][filing.IDOf("firm", mistaken.GetReturn()).Partition(partitions)])
+			}
+			first, err := c.SubmitFiling(accountant(t), mistaken)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err = c.SubmitFiling(accountant(t), corrected); err != nil {
+				t.Fatal(err)
+			}
+			again, err := c.SubmitFiling(accountant(t), mistaken)
+			if err != nil || again.GetSubmissionId() != first.GetSubmissionId() || again.GetFilingId() != first.GetFilingId() || records() != 2 {
+				t.Errorf("%v, %v; %d records", again, err, records())
+			}
+			batch, err := c.SubmitFilingBatch(accountant(t), &springtidev1.SubmitFilingBatchRequest{
+				Requests: []*springtidev1.SubmitFilingRequest{mistaken, submit(2)},
+			})
+			if err != nil || len(batch.GetResults()) != 2 || batch.GetResults()[0].GetSubmissionId() != first.GetSubmissionId() || records() != 2 {
+				t.Errorf("in a batch: %v, %v; %d records", batch, err, records())
+			}
+			if f := again.GetFiling(); f.GetFilingId() != first.GetFilingId() || f.GetState() != springtidev1.FilingState_FILING_STATE_RECEIVED {
+				t.Errorf("as it is now: %v", f)
+			}
+		})
+	}
+}
+
+// blindRows is a view that does not answer.
+type blindRows struct{}
+
+func (blindRows) Get(context.Context, []filing.ID) ([]status.Lookup, error) { return nil, errDown }
+func (blindRows) Watermarks(context.Context) ([]status.Mark, error)         { return nil, errDown }
+
+// What was never acknowledged is tried again under the same key.
+func TestARequestThatFailedIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.logErr = errDown
+	c := open(t, w)
+	req := submit(1)
+	req.RequestId = "r"
+	_, err := c.SubmitFiling(accountant(t), req)
+	wantRefusal(t, err, codes.Unavailable, filing.ReasonLogUnavailable)
+	w.with(func() { w.logErr = nil })
+	if _, err := c.SubmitFiling(accountant(t), req); err != nil || len(w.topics[eventlog.TopicSubmitted][filing.IDOf("firm", req.GetReturn()).Partition(partitions)]) != 1 {
+		t.Errorf("%v, %v", err, w.topics)
+	}
+}
+
 func TestAppendThatFailsIsNotAcknowledged(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -343,12 +343,24 @@ func (w *world) RememberRequests(_ context.Context, tenant string, uses []status
 			continue
 		}
 		if old, ok := w.prior[tenant+"/"+use.RequestID]; ok {
-			out[i] = status.Prior{Known: true, Digest: old.Digest, Filing: old.Filing}
+			out[i] = status.Prior{Known: true, Digest: old.Digest, Filing: old.Filing, Submission: old.Submission}
 			continue
 		}
 		w.prior[tenant+"/"+use.RequestID] = use
 	}
 	return out, nil
+}
+
+func (w *world) ConfirmRequests(_ context.Context, tenant string, uses []status.RequestKey) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.viewErr != nil {
+		return w.viewErr
+	}
+	for _, use := range uses {
+		w.prior[tenant+"/"+use.RequestID] = use
+	}
+	return nil
 }
 
 func (w *world) PutBatch(_ context.Context, tenant string, b status.BatchInfo) error {

@@ -16,6 +16,8 @@ type RequestKey struct {
 	RequestID string
 	Digest    filing.Digest
 	Filing    filing.ID
+	// Submission is what the request became when it was acknowledged; for ConfirmRequests.
+	Submission string
 }
 
 // A Prior is the first use of a request id. Known is false when there was none.
@@ -23,6 +25,8 @@ type Prior struct {
 	Known  bool
 	Digest filing.Digest
 	Filing filing.ID
+	// Submission is what it became; empty: as far as is known it was never acknowledged.
+	Submission string
 }
 
 // Same reports whether the first use was for the same content of the same filing.
@@ -73,11 +77,37 @@ func (v *View) RememberRequests(ctx context.Context, tenant string, keys []Reque
 			continue // ran out between the two
 		case err != nil:
 			return nil, fmt.Errorf("status: remember: %w", err)
-		case len(stored) != len(filing.Digest{})+rawIDLen:
+		case len(stored) < len(filing.Digest{})+rawIDLen:
 			return nil, fmt.Errorf("status: remember: %w", errCorrupt)
 		}
 		d := len(filing.Digest{})
-		prior[i] = Prior{Known: true, Digest: filing.DigestFrom([]byte(stored[:d])), Filing: idOf(enc, stored[d:])}
+		prior[i] = Prior{Known: true, Digest: filing.DigestFrom([]byte(stored[:d])), Filing: idOf(enc, stored[d:d+rawIDLen]), Submission: stored[d+rawIDLen:]}
 	}
 	return prior, nil
+}
+
+// ConfirmRequests keeps what requests became, up to 500 in one round trip, once they are acknowledged:
+// the same request is answered with that from then on. Its time begins anew.
+func (v *View) ConfirmRequests(ctx context.Context, tenant string, keys []RequestKey) (err error) {
+	if len(keys) > maxRows {
+		return fmt.Errorf("status: confirm: %d requests: %w", len(keys), ErrInvalid)
+	}
+	if err := checkName("tenant", tenant); err != nil {
+		return fmt.Errorf("status: confirm: %w", err)
+	}
+	defer v.metrics.observe("confirm", time.Now(), &err)
+	ctx, cancel := v.reading(ctx)
+	defer cancel()
+	enc, pipe := idEncoding(), v.client.Pipeline()
+	for _, k := range keys {
+		raw := rawID(enc, k.Filing)
+		if raw == "" || k.RequestID == "" {
+			return fmt.Errorf("status: confirm: request %q of filing %q: %w", k.RequestID, k.Filing, ErrInvalid)
+		}
+		pipe.Set(ctx, v.requestKey(tenant, k.RequestID), string(k.Digest[:])+raw+k.Submission, v.cfg.RequestTTL)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("status: confirm: %w", err)
+	}
+	return nil
 }

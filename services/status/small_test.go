@@ -129,6 +129,21 @@ func TestRequestIDsRememberTheFirstUse(t *testing.T) {
 				t.Errorf("%s: %s", step.name, diff)
 			}
 		}
+		a.Submission = "s1"
+		if err := e.ConfirmRequests(ctx, "acme", []status.RequestKey{a}); err != nil {
+			t.Fatal(err)
+		}
+		confirmed := known(a)
+		confirmed.Submission = "s1"
+		got := must(e.RememberRequests(ctx, "acme", []status.RequestKey{key("a", 9), b}))(t)
+		if diff := cmp.Diff([]status.Prior{confirmed, known(b)}, got); diff != "" {
+			t.Errorf("confirmed: %s", diff)
+		}
+		for _, bad := range [][]status.RequestKey{{{RequestID: "x", Filing: "none"}}, {{Filing: a.Filing}}, make([]status.RequestKey, 501)} {
+			if err := e.ConfirmRequests(ctx, "acme", bad); !errors.Is(err, status.ErrInvalid) {
+				t.Errorf("%v", err)
+			}
+		}
 		if p := known(a); !p.Same(a) || p.Same(key("a", 9)) {
 			t.Error("Same does not compare")
 		}
