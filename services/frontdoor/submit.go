@@ -1,6 +1,7 @@
 package frontdoor
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -30,7 +31,9 @@ type filings struct {
 
 // An item is one return on its way to its acknowledgement.
 type item struct {
-	request      *springtidev1.SubmitFilingRequest
+	request *springtidev1.SubmitFilingRequest
+	// key is the request id, or what stands for it in a batch that has one; empty: none.
+	key          string
 	id           filing.ID
 	digest       filing.Digest
 	submissionID string
@@ -51,7 +54,7 @@ func (s *filings) SubmitFiling(
 	ctx context.Context, req *springtidev1.SubmitFilingRequest,
 ) (*springtidev1.SubmitFilingResponse, error) {
 	began := time.Now()
-	it := &item{request: req}
+	it := &item{request: req, key: req.GetRequestId()}
 	s.submit(ctx, []*item{it}, "")
 	if it.err != nil {
 		return nil, it.err
@@ -80,7 +83,7 @@ func (s *filings) SubmitFilingBatch(
 	defer done()
 	items := make([]*item, len(req.GetRequests()))
 	for i, r := range req.GetRequests() {
-		items[i] = &item{request: r}
+		items[i] = &item{request: r, key: cmp.Or(r.GetRequestId(), keyInBatch(req.GetRequestId(), i))}
 		items[i].err = s.itemShape(r)
 	}
 	batch := filing.BatchID(id.Tenant, req.GetRequestId())
@@ -257,7 +260,7 @@ func (d *door) rememberRequests(ctx context.Context, tenant string, items []*ite
 	uses := make([]status.RequestKey, len(items))
 	any := false
 	for i, it := range items {
-		uses[i] = status.RequestKey{RequestID: it.request.GetRequestId(), Digest: it.digest, Filing: it.id}
+		uses[i] = status.RequestKey{RequestID: it.key, Digest: it.digest, Filing: it.id}
 		any = any || uses[i].RequestID != ""
 	}
 	if !any {
@@ -281,8 +284,8 @@ func (d *door) rememberRequests(ctx context.Context, tenant string, items []*ite
 func (d *door) confirmRequests(ctx context.Context, tenant string, items []*item) {
 	var uses []status.RequestKey
 	for _, it := range items {
-		if id := it.request.GetRequestId(); id != "" {
-			uses = append(uses, status.RequestKey{RequestID: id, Digest: it.digest, Filing: it.id, Submission: it.submissionID})
+		if it.key != "" {
+			uses = append(uses, status.RequestKey{RequestID: it.key, Digest: it.digest, Filing: it.id, Submission: it.submissionID})
 		}
 	}
 	if len(uses) == 0 {
@@ -335,6 +338,15 @@ func (d *door) sameBatch(ctx context.Context, tenant string, req *springtidev1.S
 		return &filing.Error{Reason: filing.ReasonRequestIDReused, Field: "request_id"}
 	}
 	return nil
+}
+
+// keyInBatch stands for the request id of a return that has none, in a batch that has one. It is no
+// request id of a caller, as those are at most 128 characters long.
+func keyInBatch(batch string, i int) string {
+	if batch == "" {
+		return ""
+	}
+	return "item " + strconv.Itoa(i) + strings.Repeat("\x00", longestRequestID) + batch
 }
 
 // longestRequestID is more than a request id of 128 characters can have in bytes.

@@ -205,6 +205,31 @@ func TestARequestIsAnsweredOnceItWasAcknowledged(t *testing.T) {
 	}
 }
 
+// The key of a whole batch stands for those that its returns do not have.
+func TestABatchIsAnsweredOnceItWasAcknowledged(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	c := open(t, w)
+	press := func() []*springtidev1.SubmitResult {
+		resp, err := c.SubmitFilingBatch(accountant(t), &springtidev1.SubmitFilingBatchRequest{
+			RequestId: "press", Requests: []*springtidev1.SubmitFilingRequest{submit(1), submit(2)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.GetResults()
+	}
+	first := press()
+	if _, err := c.SubmitFiling(accountant(t), changed(1)); err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range press() {
+		if r.GetSubmissionId() != first[i].GetSubmissionId() || r.GetError() != nil {
+			t.Errorf("%d: %v, want %v", i, r, first[i])
+		}
+	}
+}
+
 // blindRows is a view that does not answer.
 type blindRows struct{}
 
