@@ -4,7 +4,6 @@ import (
 	"context"
 	"math"
 	"math/rand/v2"
-	"runtime"
 	runtimemetrics "runtime/metrics"
 	"sync"
 	"sync/atomic"
@@ -21,9 +20,6 @@ const (
 	// brownoutWait is how long a goroutine that could run may wait for a processor in the mean. A submission
 	// waits some twenty times on its way to the acknowledgement.
 	brownoutWait = 250 * time.Microsecond
-	// brownoutFloor is how many polls a window are answered for each processor whatever happens: 1,000 a
-	// second, which take about a tenth of it.
-	brownoutFloor = 20
 	// brownoutMemory is how long the last window and the last submission count.
 	brownoutMemory = time.Second
 	// pollAgain is when a poll that was put off may come again, give or take a fifth: those who came
@@ -49,8 +45,9 @@ type brownout struct {
 	mu sync.Mutex // held by who ends a window
 }
 
-func newBrownout(waits func() time.Duration) *brownout {
-	b := &brownout{waits: waits, floor: int64(brownoutFloor * runtime.GOMAXPROCS(0)), began: time.Now()}
+// newBrownout lets at least so many polls a second in.
+func newBrownout(waits func() time.Duration, perSecond int64) *brownout {
+	b := &brownout{waits: waits, floor: max(1, perSecond*int64(brownoutWindow)/int64(time.Second)), began: time.Now()}
 	b.limit.Store(math.MaxInt64)
 	return b
 }

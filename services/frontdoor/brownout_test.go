@@ -13,8 +13,7 @@ func TestPollsGiveWayAndComeBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		wait, submitted := time.Duration(0), true
-		b := newBrownout(func() time.Duration { return wait })
-		b.floor = 4
+		b := newBrownout(func() time.Duration { return wait }, 200)
 		// came lets polls come in one window and counts those that are answered.
 		came := func(polls int) (answered int) {
 			time.Sleep(window)
@@ -75,8 +74,7 @@ func TestPollsGiveWayAndComeBack(t *testing.T) {
 func TestAfterASilencePollsAreAnswered(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBrownout(func() time.Duration { return time.Second })
-		b.floor = 1
+		b := newBrownout(func() time.Duration { return time.Second }, 1)
 		answered := 0
 		for range 1000 {
 			time.Sleep(time.Millisecond)

@@ -16,7 +16,9 @@ func TestWhileProcessorsAreShortPollsArePutOff(t *testing.T) {
 	t.Parallel()
 	deps := newWorld().deps(t)
 	deps.Waits = func() time.Duration { return time.Second }
-	c := serve(t, quick(), deps)
+	cfg := quick()
+	cfg.PollFloor = 1
+	c := serve(t, cfg, deps)
 	for name, service := range map[string]springtidev1.FilingServiceClient{
 		"gRPC": c, "in process": springtidev1.NewFilingServiceClient(c.server.InProcess()),
 	} {
@@ -27,7 +29,7 @@ func TestWhileProcessorsAreShortPollsArePutOff(t *testing.T) {
 			if n > 100_000 {
 				t.Fatalf("%s: no poll was put off", name)
 			}
-			if n%100 == 0 {
+			if n%10 == 0 {
 				if _, err := service.SubmitFiling(ctx, changed(7)); err != nil {
 					t.Fatal(err)
 				}

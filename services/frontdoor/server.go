@@ -59,6 +59,9 @@ type Config struct {
 	MaxInFlight, MaxInFlightBytes int64
 	// MaxWatches bounds the open WatchFilings calls, MaxTenantWatches those of one tenant. 0: 10,000, and half of them.
 	MaxWatches, MaxTenantWatches int64
+	// PollFloor is how many status polls a second are answered however short of processors the process is. 0: 1,000 for
+	// each processor, which takes about a tenth of it.
+	PollFloor int64
 	// CacheSize bounds the accepted filings kept in memory. 0: 10,000.
 	CacheSize int
 
@@ -91,6 +94,7 @@ func (c Config) withDefaults() Config {
 	orInt(&c.MaxInFlightBytes, 256<<20)
 	orInt(&c.MaxWatches, 10_000)
 	orInt(&c.MaxTenantWatches, max(1, c.MaxWatches/2))
+	orInt(&c.PollFloor, int64(1000*runtime.GOMAXPROCS(0)))
 	orInt(&c.CacheSize, 10_000)
 	orInt(&c.RequestTimeout, 30*time.Second)
 	orInt(&c.AppendTimeout, 10*time.Second)
@@ -115,7 +119,7 @@ func (c Config) validate() error {
 		errs = append(errs, fmt.Errorf("%d partitions: want at least 1", c.Partitions))
 	}
 	if c.MaxReturnBytes < 0 || c.MaxMessageBytes < c.MaxReturnBytes || c.MaxInFlight < 0 || c.MaxInFlightBytes < 0 ||
-		c.MaxWatches < 0 || c.MaxTenantWatches < 0 || c.CacheSize < 0 {
+		c.MaxWatches < 0 || c.MaxTenantWatches < 0 || c.PollFloor < 0 || c.CacheSize < 0 {
 		errs = append(errs, errors.New("bounds must be positive, and a return must fit into a message"))
 	}
 	for _, t := range []time.Duration{
@@ -238,7 +242,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		metrics: m, cache: newCache(cfg.CacheSize),
 		inFlight: semaphore.NewWeighted(cfg.MaxInFlight), bytes: semaphore.NewWeighted(cfg.MaxInFlightBytes),
 		watches: newPlaces(cfg.MaxWatches, cfg.MaxTenantWatches), turns: newTurns(max(2, runtime.GOMAXPROCS(0))),
-		brownout: newBrownout(deps.Waits), draining: make(chan struct{}), refused: &limit{},
+		brownout: newBrownout(deps.Waits, cfg.PollFloor), draining: make(chan struct{}), refused: &limit{},
 	}
 	s := &Server{door: d, grpc: grpc.NewServer(d.options()...), health: health.NewServer(), local: newLocal(d)}
 	for _, service := range d.services() {
