@@ -18,7 +18,7 @@ const (
 	// brownoutWindow is how often it is looked whether the process is short of processors.
 	brownoutWindow = 20 * time.Millisecond
 	// brownoutWait is how long a goroutine that could run may wait for a processor in the mean. A submission
-	// waits some twenty times on its way to the acknowledgement.
+	// waits many times on its way to the acknowledgement, and with processors to spare some 60 microseconds each time.
 	brownoutWait = 250 * time.Microsecond
 	// brownoutMemory is how long the last window and the last submission count.
 	brownoutMemory = time.Second

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -26,17 +25,7 @@ func Chaos(ctx context.Context, o cli.ChaosOptions) error {
 		Seed: o.Seed, Rate: o.Rate, Class: o.Class, Plant: o.Plant, Dir: o.Dir, Keep: o.Keep, Logger: o.Logger,
 		Progress: func(line string) { fmt.Fprintln(o.UI.Err, line) },
 	})
-	switch {
-	case ctx.Err() != nil:
-		return cli.ErrInterrupted
-	case err != nil:
-		return err
-	case o.UI.JSON:
-		err = json.NewEncoder(o.UI.Out).Encode(result)
-	default:
-		err = result.Write(o.UI.Out)
-	}
-	if err == nil && result.Broken() {
+	if err = shown(ctx, o.Common, err, result, result.Write); err == nil && result.Broken() {
 		err = fmt.Errorf("%w: %d lost, %d filed twice, %d wrongly told, %d altered, %d stray, %d unfinished, %d backwards", cli.ErrPromiseBroken,
 			result.Lost, result.Twice, result.WronglyTold, result.Altered, result.Stray, result.Unfinished, result.Backwards)
 	}

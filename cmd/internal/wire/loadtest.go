@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -25,20 +26,24 @@ func Loadtest(ctx context.Context, o cli.LoadtestOptions) error {
 	cfg.Tell = live.Show
 	report, err := season.Run(ctx, cfg)
 	live.Close()
+	if err = shown(ctx, o.Common, err, report, report.WriteText); err != nil {
+		return err
+	}
+	return cli.SeasonError(report)
+}
+
+// shown prints what a run showed; interrupted or failed, it showed nothing.
+func shown(ctx context.Context, o cli.Common, err error, result any, text func(io.Writer) error) error {
 	switch {
 	case ctx.Err() != nil:
 		return cli.ErrInterrupted
 	case err != nil:
 		return err
 	case o.UI.JSON:
-		err = json.NewEncoder(o.UI.Out).Encode(report)
+		return json.NewEncoder(o.UI.Out).Encode(result)
 	default:
-		err = report.WriteText(o.UI.Out)
+		return text(o.UI.Out)
 	}
-	if err != nil {
-		return err
-	}
-	return cli.SeasonError(report)
 }
 
 // Seasons plays a small period and a big one, and prints how they compare.
@@ -51,17 +56,7 @@ func Seasons(ctx context.Context, o cli.LoadtestOptions) error {
 	cfg.Tell = live.Show
 	pair, err := season.PlayBoth(ctx, cfg)
 	live.Close()
-	switch {
-	case ctx.Err() != nil:
-		return cli.ErrInterrupted
-	case err != nil:
-		return err
-	case o.UI.JSON:
-		err = json.NewEncoder(o.UI.Out).Encode(pair)
-	default:
-		err = pair.WriteText(o.UI.Out)
-	}
-	if err != nil {
+	if err = shown(ctx, o.Common, err, pair, pair.WriteText); err != nil {
 		return err
 	}
 	for _, r := range []*season.Report{pair.Small, pair.Big} {
@@ -88,16 +83,10 @@ func Capacity(ctx context.Context, o cli.LoadtestOptions) error {
 		}
 		_, _ = fmt.Fprintf(o.UI.Err, "%8.0f/s  ack p99 %.1f ms  accepted p95 %.2f s  %s\n", t.Rate, 1000*t.Ack.P99, t.Accepted.P95, word)
 	})
-	switch {
-	case ctx.Err() != nil:
-		return cli.ErrInterrupted
-	case err != nil:
+	err = shown(ctx, o.Common, err, found, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%.0f filings a second; above that: %s\n", found.Rate, found.Bound)
 		return err
-	case o.UI.JSON:
-		err = json.NewEncoder(o.UI.Out).Encode(found)
-	default:
-		_, err = fmt.Fprintf(o.UI.Out, "%.0f filings a second; above that: %s\n", found.Rate, found.Bound)
-	}
+	})
 	switch {
 	case err != nil:
 		return err
