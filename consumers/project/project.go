@@ -64,7 +64,7 @@ const (
 	flushRows = 500
 	// writeRate is how many times a second a partition is written when there is always more, beyond
 	// writeBurst: under load, what several events change of a filing is written once, a moment later. A filing alone never waits.
-	writeRate  = 40
+	writeRate  = 20
 	writeBurst = 8
 	// lookEvery is how often an idle projector looks whether the view is still there.
 	lookEvery = 500 * time.Millisecond

@@ -4,7 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base32"
+	"errors"
 	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"springtide/services/filing"
 )
@@ -64,101 +68,11 @@ type Applied struct {
 	Written, Stale int
 }
 
-// Bounds of one script run, so that no other caller waits long for it.
+// Bounds of one step, so that no other caller waits long for it.
 const (
 	maxRows  = 500
 	maxBytes = 1 << 20
 )
-
-// applyLua writes rows by compare-and-advance, keeps the indexes, advances the
-// watermark and tells who watches, all or nothing.
-//
-//	KEYS 1 mark, 2 rows, 3 index names
-//	ARGV 1 era, 2 to 4 the submitted, ledger and steps the caller believes in,
-//	     5 and 6 the new submitted and ledger, 7 the slot (start of every key),
-//	     8 the channel, 9 the states that are listed over all tenants and 10 the
-//	     beginning of their indexes, then raw id and row alternating, each id once
-//	Returns {1, phase, era, submitted, ledger, steps, written, stale}, or, with
-//	nothing written, {0, phase, era, submitted, ledger, steps} when the mark is
-//	missing, of another era, lower than believed, or does not fit the number of rows.
-const applyLua = `
-local byte, sub, call = string.byte, string.sub, redis.call
-local m = call('HMGET', KEYS[1], 'p', 'e', 's', 'l', 'c', 'n')
-if not m[1] or m[2] ~= ARGV[1] or tonumber(m[3]) < tonumber(ARGV[2]) or tonumber(m[4]) < tonumber(ARGV[3])
-	or tonumber(m[5]) < tonumber(ARGV[4]) or tonumber(m[6]) ~= call('HLEN', KEYS[2]) then
-	return {0, m[1], m[2], m[3], m[4], m[5]}
-end
-local slot, listed = ARGV[7], ARGV[9]
-local function version(v)
-	local a, b, c, d, e, f, g, h = byte(v, 1, 8)
-	return ((((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f) * 256 + g) * 256 + h
-end
-local function tail(v)
-	local t = byte(v, 26)
-	return t, byte(v, 27 + t)
-end
-local known = {}
-local function indexes(v)
-	local t, b = tail(v)
-	local state, month, who = sub(v, 15, 15), sub(v, 16, 17), sub(v, 26, 27 + t + b)
-	if not string.find(listed, state, 1, true) then state = '.' end
-	local class = state .. month .. who
-	local names = known[class]
-	if not names then
-		local tenant = sub(v, 27, 26 + t)
-		names = {slot .. 't:' .. tenant}
-		if month ~= '\0\0' then names[#names + 1] = slot .. 'm:' .. month .. tenant end
-		if b > 0 then names[#names + 1] = slot .. 'b:' .. who end
-		if state ~= '.' then names[#names + 1] = slot .. ARGV[10] .. state end
-		known[class] = names
-	end
-	return names
-end
-local ids, rows, gone, come, names, news = {}, {}, {}, {}, {}, {}
-local function note(to, v, id, score)
-	local member = sub(v, 9, 14) .. id .. sub(v, 15, 25)
-	for _, name in ipairs(indexes(v)) do
-		local list = to[name]
-		if not list then
-			list = {}
-			to[name] = list
-		end
-		if score then list[#list + 1] = score end
-		list[#list + 1] = member
-	end
-end
-for i = 11, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
-local written, n, stored = 0, tonumber(m[6]), {}
-if #ids > 0 then stored = call('HMGET', KEYS[2], unpack(ids)) end
-for i, id in ipairs(ids) do
-	local old, new = stored[i], ARGV[10 + 2 * i]
-	if not old or version(old) < version(new) then
-		local t, b = tail(new)
-		if not old then n = n + 1 end
-		if not old or sub(old, 9, 27 + t + b) ~= sub(new, 9, 27 + t + b) then
-			if old then note(gone, old, id) end
-			note(come, new, id, '0')
-		end
-		rows[#rows + 1] = id
-		rows[#rows + 1] = new
-		written = written + 1
-		news[written] = id .. sub(new, 26, 27 + t + b)
-	end
-end
-for name, list in pairs(gone) do call('ZREM', name, unpack(list)) end
-for name, list in pairs(come) do
-	call('ZADD', name, unpack(list))
-	names[#names + 1] = name
-end
-for i = 1, #names, 1000 do call('SADD', KEYS[3], unpack(names, i, math.min(i + 999, #names))) end
-if written > 0 then call('HSET', KEYS[2], unpack(rows)) end
-local s, l, c = m[3], m[4], string.format('%d', m[5] + 1)
-if tonumber(ARGV[5]) > tonumber(s) then s = ARGV[5] end
-if tonumber(ARGV[6]) > tonumber(l) then l = ARGV[6] end
-call('HSET', KEYS[1], 's', s, 'l', l, 'c', c, 'n', string.format('%d', n))
-if written > 0 and m[1] == '2' then call('PUBLISH', ARGV[8], table.concat(news)) end
-return {1, m[1], m[2], s, l, c, written, #ids - written}
-`
 
 // Apply writes a batch. A row goes in only if its version is greater than the
 // stored one, so repeating a batch and mixing in an old one are both harmless.
@@ -175,30 +89,30 @@ func (v *View) Apply(ctx context.Context, b Batch) (Applied, error) {
 	if err := checkWatermark(b.Submitted, b.Ledger); err != nil {
 		return Applied{}, err
 	}
-	args, stale, err := v.encodeRows(b)
+	rows, stale, err := v.encodeRows(b)
 	if err != nil {
 		return Applied{}, err
 	}
 	sum := Applied{Mark: b.Expect, Stale: stale}
-	for first := true; first || len(args) > 0; first = false {
-		n := cut(args)
+	for first := true; first || len(rows) > 0; first = false {
+		n := cut(rows)
 		next := Mark{} // the watermark waits for the last row
-		if n == len(args) {
+		if n == len(rows) {
 			next = Mark{Submitted: b.Submitted, Ledger: b.Ledger}
 		}
-		step, err := v.applyStep(ctx, b.Partition, sum.Mark, next, args[:n])
+		step, err := v.applyStep(ctx, b.Partition, sum.Mark, next, rows[:n])
 		sum.Mark, sum.Written, sum.Stale = step.Mark, sum.Written+step.Written, sum.Stale+step.Stale
 		if err != nil {
 			return sum, err
 		}
-		args = args[n:]
+		rows = rows[n:]
 	}
 	return sum, nil
 }
 
-// encodeRows gives raw id and row alternating, each id once, and how many rows
+// encodeRows gives the stored form of rows, each id once, and how many rows
 // were left out for a newer version of the same filing.
-func (v *View) encodeRows(b Batch) (args []any, stale int, err error) {
+func (v *View) encodeRows(b Batch) (rows []storedRow, stale int, err error) {
 	enc, newest := idEncoding(), make(map[string]int, len(b.Rows))
 	raws := make([]string, len(b.Rows))
 	for i, r := range b.Rows {
@@ -211,7 +125,7 @@ func (v *View) encodeRows(b Batch) (args []any, stale int, err error) {
 			newest[raws[i]] = i
 		}
 	}
-	args = make([]any, 0, 2*len(newest))
+	rows = make([]storedRow, 0, len(newest))
 	for i, r := range b.Rows {
 		if newest[raws[i]] != i {
 			continue
@@ -220,49 +134,190 @@ func (v *View) encodeRows(b Batch) (args []any, stale int, err error) {
 		if err != nil {
 			return nil, 0, fmt.Errorf("filing %s: %w", r.Filing.GetFilingId(), err)
 		}
-		args = append(args, raws[i], row)
+		rows = append(rows, storedRow{raws[i], string(row)})
 	}
-	return args, len(b.Rows) - len(newest), nil
+	return rows, len(b.Rows) - len(newest), nil
 }
 
-// cut says how many of the arguments go in one step.
-func cut(args []any) int {
+// cut says how many of the rows go in one step.
+func cut(rows []storedRow) int {
 	size := 0
-	for n := 0; n < len(args); n += 2 {
-		row, _ := args[n+1].([]byte)
-		if size += len(row); n == 2*maxRows || (n > 0 && size > maxBytes) {
+	for n, r := range rows {
+		if size += len(r.row); n == maxRows || (n > 0 && size > maxBytes) {
 			return n
 		}
 	}
-	return len(args)
+	return len(rows)
 }
 
-func (v *View) applyStep(ctx context.Context, partition int, expect, next Mark, rows []any) (Applied, error) {
+// applyStep writes rows by compare-and-advance, keeps the indexes, advances the
+// watermark and tells who watches, all or nothing. When somebody else wrote the
+// partition meanwhile it looks again: one of the two got further.
+func (v *View) applyStep(ctx context.Context, partition int, expect, next Mark, rows []storedRow) (a Applied, err error) {
+	defer v.metrics.observe("apply", time.Now(), &err)
 	ctx, cancel := v.writing(ctx)
 	defer cancel()
-	slot := v.slot(partition)
-	args := append([]any{
-		expect.Era, expect.Submitted, expect.Ledger, expect.Steps, next.Submitted, next.Ledger, slot, v.channel(),
-		listedStates(), keyState,
-	}, rows...)
-	replies, err := v.eval(ctx, "apply", v.scripts.apply, call{markKeys(slot), args})
+	kept := false
+	for {
+		a, kept, err = v.tryStep(ctx, partition, expect, next, rows)
+		if !errors.Is(err, redis.TxFailedErr) || ctx.Err() != nil {
+			break
+		}
+	}
 	if err != nil {
-		return Applied{Mark: expect}, fmt.Errorf("partition %d: %w", partition, err)
-	}
-	r := replyOf(replies[0])
-	kept := r.number() == 1
-	a := Applied{Mark: r.mark()}
-	if kept {
-		a.Written, a.Stale = int(r.number()), int(r.number())
-	}
-	if err := r.err("apply"); err != nil {
-		return Applied{Mark: expect}, fmt.Errorf("partition %d: %w", partition, err)
+		return Applied{Mark: expect}, fmt.Errorf("status: apply: partition %d: %w", partition, err)
 	}
 	v.metrics.applied(a, kept)
 	if !kept {
 		return a, fmt.Errorf("partition %d: stored %+v, believed %+v: %w", partition, a.Mark, expect, ErrLost)
 	}
 	return a, nil
+}
+
+// tryStep fails with TxFailedErr when the mark was written after it was read: every
+// write of a partition writes it. kept is false when nothing was written because the
+// mark is missing, of another era, lower than believed, or does not fit the number of rows.
+//
+// Two servers whose data is flushed in between differ: one refuses, the embedded one
+// writes. Then the mark has neither phase nor era, so it counts as missing all the same.
+func (v *View) tryStep(ctx context.Context, partition int, expect, next Mark, rows []storedRow) (a Applied, kept bool, err error) {
+	slot := v.slot(partition)
+	err = v.client.Watch(ctx, func(tx *redis.Tx) error {
+		mark, n, stored, err := readStored(ctx, tx, slot, rows)
+		if a.Mark = mark; err != nil {
+			return err
+		}
+		// A mark without a phase has no era, and nobody believes in one without.
+		kept = mark.Phase != PhaseMissing && n >= 0 && mark.Era == expect.Era &&
+			mark.Submitted >= expect.Submitted && mark.Ledger >= expect.Ledger && mark.Steps >= expect.Steps
+		if !kept {
+			// What is read in pieces may not fit together, if somebody wrote in between.
+			again, _, _, err := readStored(ctx, tx, slot, nil)
+			if err == nil && again != mark {
+				err = redis.TxFailedErr
+			}
+			return err
+		}
+		c := newChanges(slot, len(rows))
+		for i, r := range rows {
+			if err := c.add(r, stored[i]); err != nil {
+				return err
+			}
+		}
+		mark.Submitted, mark.Ledger, mark.Steps = max(mark.Submitted, next.Submitted), max(mark.Ledger, next.Ledger), mark.Steps+1
+		_, err = tx.TxPipelined(ctx, func(p redis.Pipeliner) error {
+			c.send(ctx, p)
+			p.HSet(ctx, slot+keyMark, "s", mark.Submitted, "l", mark.Ledger, "c", mark.Steps, "n", n+c.added)
+			if mark.Phase == PhaseReady && len(c.news) > 0 {
+				p.Publish(ctx, v.channel(), c.news)
+			}
+			return nil
+		})
+		a = Applied{Mark: mark, Written: len(c.rows) / 2, Stale: len(rows) - len(c.rows)/2}
+		return err
+	}, slot+keyMark)
+	return a, kept, err
+}
+
+// readStored reads the mark, how many rows there are, and those that are to be replaced;
+// absent ones are empty. The number is -1 when it is not the one that the mark has.
+func readStored(ctx context.Context, tx *redis.Tx, slot string, rows []storedRow) (_ Mark, n int64, stored []string, err error) {
+	pipe := tx.Pipeline()
+	markCmd, countCmd := pipe.HMGet(ctx, slot+keyMark, "p", "e", "s", "l", "c", "n"), pipe.HLen(ctx, slot+keyRows)
+	var rowsCmd *redis.SliceCmd
+	if len(rows) > 0 {
+		ids := make([]string, len(rows))
+		for i, r := range rows {
+			ids[i] = r.id
+		}
+		rowsCmd = pipe.HMGet(ctx, slot+keyRows, ids...)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return Mark{}, 0, nil, err
+	}
+	r := &reply{rest: markCmd.Val()}
+	mark := r.mark()
+	if n = r.number(); n != countCmd.Val() {
+		n = -1
+	}
+	if rowsCmd != nil {
+		found := &reply{rest: rowsCmd.Val()}
+		stored = make([]string, len(rows))
+		for i := range stored {
+			stored[i] = found.text()
+		}
+		r.bad = r.bad || found.bad
+	}
+	return mark, n, stored, r.err("apply")
+}
+
+// changes are the writes of one step.
+type changes struct {
+	slot       string
+	rows       []any            // raw id and row, alternating
+	gone, come map[string][]any // members of indexes, by name; those that come have a score before each
+	added      int64            // rows that were not there
+	news       []byte           // what watchers are told: raw id, tenant and batch of each row
+}
+
+func newChanges(slot string, n int) *changes {
+	return &changes{slot: slot, rows: make([]any, 0, 2*n), gone: make(map[string][]any), come: make(map[string][]any)}
+}
+
+// add takes a row, and what is stored in its place, which stays if it is as new.
+func (c *changes) add(r storedRow, old string) error {
+	h, err := headOf(r.row)
+	if err != nil {
+		return err
+	}
+	if old == "" {
+		c.added++
+	} else {
+		was, err := headOf(old)
+		if err != nil {
+			return err
+		}
+		if was.version >= h.version {
+			return nil
+		}
+		if was.indexed == h.indexed {
+			c.write(r, h)
+			return nil
+		}
+		member := was.member(r.id)
+		for _, name := range was.indexes(c.slot) {
+			c.gone[name] = append(c.gone[name], member)
+		}
+	}
+	member := h.member(r.id)
+	for _, name := range h.indexes(c.slot) {
+		c.come[name] = append(c.come[name], "0", member)
+	}
+	c.write(r, h)
+	return nil
+}
+
+func (c *changes) write(r storedRow, h rowHead) {
+	c.rows = append(c.rows, r.id, r.row)
+	c.news = append(append(c.news, r.id...), h.who...)
+}
+
+// send queues the writes.
+func (c *changes) send(ctx context.Context, p redis.Pipeliner) {
+	for name, members := range c.gone {
+		p.ZRem(ctx, name, members...)
+	}
+	names := make([]any, 0, len(c.come))
+	for name, members := range c.come {
+		p.Do(ctx, append([]any{"ZADD", name}, members...)...)
+		names = append(names, name)
+	}
+	if len(names) > 0 {
+		p.SAdd(ctx, c.slot+keyNames, names...)
+	}
+	if len(c.rows) > 0 {
+		p.HSet(ctx, c.slot+keyRows, c.rows...)
+	}
 }
 
 func markKeys(slot string) []string { return []string{slot + keyMark, slot + keyRows, slot + keyNames} }

@@ -47,22 +47,26 @@ func byPartition(n int, version int64) map[int][]status.Row {
 	return by
 }
 
-// BenchmarkApply writes batches of 100 rows: new ones, then changes of state.
+// BenchmarkApply writes batches of rows: new ones, then changes of state.
 func BenchmarkApply(b *testing.B) {
 	onBoth(b, func(b *testing.B, e *env) {
-		marks := e.ready(b)
-		const size = 100
-		rows := byPartition(size*benchPartitions*2, 1)[7][:size]
-		version := int64(0)
-		for b.Loop() {
-			version++
-			for _, r := range rows {
-				r.Filing.Version = version
-				r.Filing.State = springtidev1.FilingState(1 + version%12)
-			}
-			marks[7] = must(e.Apply(b.Context(), status.Batch{Partition: 7, Rows: rows, Expect: marks[7], Ledger: version}))(b).Mark
+		for _, size := range []int{5, 100} {
+			b.Run(strconv.Itoa(size)+" rows", func(b *testing.B) {
+				b.ReportAllocs()
+				marks := e.ready(b)
+				rows := byPartition(size*benchPartitions*2, 1)[7][:size]
+				version := int64(0)
+				for b.Loop() {
+					version++
+					for _, r := range rows {
+						r.Filing.Version = version
+						r.Filing.State = springtidev1.FilingState(1 + version%12)
+					}
+					marks[7] = must(e.Apply(b.Context(), status.Batch{Partition: 7, Rows: rows, Expect: marks[7], Ledger: version}))(b).Mark
+				}
+				b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "rows/s")
+			})
 		}
-		b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "rows/s")
 	})
 }
 

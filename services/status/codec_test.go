@@ -56,7 +56,11 @@ func FuzzRow(f *testing.F) {
 	f.Add(string(good[:headLen]))
 	f.Add("")
 	f.Fuzz(func(t *testing.T, s string) {
+		h, headErr := headOf(s)
 		r, err := decodeRow(s)
+		if err == nil && (headErr != nil || h.tenant != r.Tenant) {
+			t.Fatalf("head %+v, %v, of a row of %q", h, headErr, r.Tenant)
+		}
 		if err != nil {
 			if !errors.Is(err, errCorrupt) {
 				t.Fatal(err)
@@ -75,6 +79,38 @@ func FuzzRow(f *testing.F) {
 			t.Fatal(diff)
 		}
 	})
+}
+
+// The keys that a row is written under are those that lists read.
+func TestARowIsIndexedWhereListsLook(t *testing.T) {
+	t.Parallel()
+	june, _ := monthOf("2026-06")
+	const rejected = springtidev1.FilingState_FILING_STATE_REJECTED
+	for _, c := range []struct {
+		name string
+		row  *springtidev1.Filing
+		want []string
+	}{
+		{"no month, no batch", &springtidev1.Filing{Version: 9, State: 4}, []string{"s:" + tenantIndex("acme")}},
+		{"all", &springtidev1.Filing{Version: 9, State: rejected, BatchId: "b1", Period: &springtidev1.Period{End: "2026-06-30"}}, []string{
+			"s:" + tenantIndex("acme"), "s:" + monthIndex("acme", june), "s:" + batchIndex("acme", "b1"), "s:" + keyState + string(rune(rejected)),
+		}},
+	} {
+		stored, err := Row{Tenant: "acme", Filing: c.row}.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := headOf(string(stored))
+		if err != nil || h.version != 9 || h.tenant != "acme" {
+			t.Errorf("%s: %+v, %v", c.name, h, err)
+		}
+		if got := h.indexes("s:"); !slices.Equal(got, c.want) {
+			t.Errorf("%s: indexes %q, want %q", c.name, got, c.want)
+		}
+		if m := h.member(strings.Repeat("x", rawIDLen)); len(m) != memberLen || m[timeLen:positionLen] != strings.Repeat("x", rawIDLen) || m[positionLen] != byte(c.row.State) {
+			t.Errorf("%s: member %q", c.name, m)
+		}
+	}
 }
 
 // FuzzPageToken: a token is ours to the letter, or refused.

@@ -9,8 +9,8 @@
 // # Partitions
 //
 // All about the filings of partition p is under the hash tag {p<p>}, in one hash
-// slot: rows, indexes and a mark. One script changes them together, on a Redis
-// Cluster too. Whether an answer may be given follows from the mark alone:
+// slot: rows, indexes and a mark. One transaction changes them together, on a
+// Redis Cluster too. Whether an answer may be given follows from the mark alone:
 //
 //	missing     -> rebuilding -> ready
 //	(wiped)        BeginRebuild  FinishRebuild

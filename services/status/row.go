@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -20,7 +21,7 @@ type Row struct {
 	Filing *springtidev1.Filing
 }
 
-// A row is stored as one hash field. The scripts read its head, so both change together:
+// A row is stored as one hash field, whose head says where it is indexed:
 //
 //	bytes  0- 7  version, big endian
 //	bytes  8-13  receive time, ms since 1970, big endian
@@ -134,6 +135,55 @@ func (r Row) encode() ([]byte, error) {
 }
 
 var errCorrupt = errors.New("stored value is corrupt")
+
+// A storedRow is a row as it is stored.
+type storedRow struct{ id, row string }
+
+// A rowHead is what the indexes know of a stored row.
+type rowHead struct {
+	version uint64
+	// indexed is all that indexes depend on; traits and who, tenant and batch with their lengths, are parts of it.
+	indexed, time, traits, who, tenant string
+	batch                              bool // it has one
+}
+
+func headOf(row string) (rowHead, error) {
+	if len(row) < headLen {
+		return rowHead{}, errCorrupt
+	}
+	tenant, rest, ok := cutPrefixed(row[headLen:])
+	if !ok {
+		return rowHead{}, errCorrupt
+	}
+	batch, rest, ok := cutPrefixed(rest)
+	if !ok {
+		return rowHead{}, errCorrupt
+	}
+	end := len(row) - len(rest)
+	return rowHead{
+		version: binary.BigEndian.Uint64([]byte(row[:versionLen])),
+		indexed: row[versionLen:end], time: row[versionLen:traitsAt], traits: row[traitsAt:headLen], who: row[headLen:end],
+		tenant: tenant, batch: batch != "",
+	}, nil
+}
+
+// member is the row's entry in every index.
+func (h rowHead) member(rawID string) string { return h.time + rawID + h.traits }
+
+// indexes are the keys of the indexes that the row is in.
+func (h rowHead) indexes(slot string) []string {
+	names := append(make([]string, 0, 4), slot+tenantIndex(h.tenant))
+	if m := month([]byte(h.traits[1:3])); m != (month{}) {
+		names = append(names, slot+monthIndex(h.tenant, m))
+	}
+	if h.batch {
+		names = append(names, slot+keyBatch+h.who)
+	}
+	if strings.Contains(listedStates(), h.traits[:1]) {
+		names = append(names, slot+keyState+h.traits[:1])
+	}
+	return names
+}
 
 // decodeRow reads a stored row.
 func decodeRow(s string) (Row, error) {

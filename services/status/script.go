@@ -15,12 +15,12 @@ import (
 // index an older row was in; they are in the same slot by construction.
 
 type scripts struct {
-	apply, begin, finish, scan, count, batch, take, report, reports *redis.Script
+	begin, finish, scan, count, batch, take, report, reports *redis.Script
 }
 
 func newScripts() scripts {
 	return scripts{
-		apply: redis.NewScript(applyLua), begin: redis.NewScript(beginLua), finish: redis.NewScript(finishLua),
+		begin: redis.NewScript(beginLua), finish: redis.NewScript(finishLua),
 		scan: redis.NewScript(scanLua), count: redis.NewScript(countLua),
 		batch: redis.NewScript(batchLua), take: redis.NewScript(takeLua),
 		report: redis.NewScript(reportLua), reports: redis.NewScript(reportsLua),

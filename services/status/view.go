@@ -50,7 +50,7 @@ type Config struct {
 	// ReadTimeout bounds every read, rate tokens and request ids included; a lookup may wait as long again
 	// for one that is out before it. 0: 200 ms.
 	ReadTimeout time.Duration
-	// WriteTimeout bounds every write of the projector, one script at a time. 0: 5 s.
+	// WriteTimeout bounds every write of the projector, one step at a time. 0: 5 s.
 	WriteTimeout time.Duration
 	// RequestTTL is how long a request id is remembered. 0: 24 h.
 	RequestTTL time.Duration
