@@ -19,7 +19,7 @@ const (
 	brownoutWindow = 20 * time.Millisecond
 	// brownoutWait is how long a goroutine that could run may wait for a processor in the mean. A submission
 	// waits many times on its way to the acknowledgement, and with processors to spare some 60 microseconds each time.
-	brownoutWait = 250 * time.Microsecond
+	brownoutWait = 120 * time.Microsecond
 	// brownoutMemory is how long the last window and the last submission count.
 	brownoutMemory = time.Second
 	// pollAgain is when a poll that was put off may come again, give or take a fifth: those who came

@@ -197,7 +197,7 @@ func (s *filings) SubmitDrafts(ctx context.Context, req *springtidev1.SubmitDraf
 	}
 	items := make([]*item, len(chosen))
 	for i, rec := range chosen {
-		items[i] = &item{request: &springtidev1.SubmitFilingRequest{Return: rec.GetReturn()}}
+		items[i] = newItem(&springtidev1.SubmitFilingRequest{Return: rec.GetReturn()}, "")
 		items[i].err = s.fileable(rec)
 	}
 	batch := filing.BatchID(who.Tenant, "")

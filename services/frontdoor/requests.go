@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/filing"
 	"springtide/services/status"
 )
@@ -71,20 +70,19 @@ func (d *door) remember(ctx context.Context, tenant string, uses []status.Reques
 }
 
 // sameBatch refuses a batch whose request id named another batch before.
-func (d *door) sameBatch(ctx context.Context, tenant string, req *springtidev1.SubmitFilingBatchRequest) error {
-	if req.GetRequestId() == "" {
+func (d *door) sameBatch(ctx context.Context, tenant, requestID string, items []*item) error {
+	if requestID == "" {
 		return nil
 	}
 	h := sha256.New()
-	for _, r := range req.GetRequests() {
-		digest := filing.DigestOf(r.GetReturn())
-		_, _ = h.Write(digest[:]) // a hash never fails
+	for _, it := range items {
+		_, _ = h.Write(it.digest[:]) // a hash never fails
 	}
 	use := status.RequestKey{
 		// A request id of an item may be at most 128 bytes long, so this one can be none of them.
-		RequestID: "batch" + strings.Repeat("\x00", longestRequestID) + req.GetRequestId(),
+		RequestID: "batch" + strings.Repeat("\x00", longestRequestID) + requestID,
 		Digest:    filing.Digest(h.Sum(nil)),
-		Filing:    filing.IDOf(tenant, req.GetRequests()[0].GetReturn()),
+		Filing:    filing.IDOf(tenant, items[0].request.GetReturn()),
 	}
 	prior, err := d.remember(ctx, tenant, []status.RequestKey{use})
 	if err == nil && prior[0].Known && !prior[0].Same(use) {

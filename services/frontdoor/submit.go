@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -48,12 +49,16 @@ type item struct {
 	err    error
 }
 
+func newItem(r *springtidev1.SubmitFilingRequest, key string) *item {
+	return &item{request: r, key: key, digest: filing.DigestOf(r.GetReturn())}
+}
+
 // SubmitFiling acknowledges one return once it is durable.
 func (s *filings) SubmitFiling(
 	ctx context.Context, req *springtidev1.SubmitFilingRequest,
 ) (*springtidev1.SubmitFilingResponse, error) {
 	began := time.Now()
-	it := &item{request: req, key: req.GetRequestId()}
+	it := newItem(req, req.GetRequestId())
 	s.submit(ctx, []*item{it}, "")
 	if it.err != nil {
 		return nil, it.err
@@ -72,9 +77,6 @@ func (s *filings) SubmitFilingBatch(
 ) (*springtidev1.SubmitFilingBatchResponse, error) {
 	began := time.Now()
 	id := identityOf(ctx)
-	if err := s.sameBatch(ctx, id.Tenant, req); err != nil {
-		return nil, err
-	}
 	done, err := s.turn(ctx, id.Tenant, len(req.GetRequests()))
 	if err != nil {
 		return nil, err
@@ -82,8 +84,13 @@ func (s *filings) SubmitFilingBatch(
 	defer done()
 	items := make([]*item, len(req.GetRequests()))
 	for i, r := range req.GetRequests() {
-		items[i] = &item{request: r, key: cmp.Or(r.GetRequestId(), keyInBatch(req.GetRequestId(), i))}
-		items[i].err = s.itemShape(r)
+		items[i] = newItem(r, cmp.Or(r.GetRequestId(), keyInBatch(req.GetRequestId(), i)))
+	}
+	if err := s.sameBatch(ctx, id.Tenant, req.GetRequestId(), items); err != nil {
+		return nil, err
+	}
+	for _, it := range items {
+		it.err = s.itemShape(it.request)
 	}
 	batch := filing.BatchID(id.Tenant, req.GetRequestId())
 	s.submit(ctx, items, batch)
@@ -152,9 +159,14 @@ func (d *door) submit(ctx context.Context, items []*item, batch string) {
 		first[it.id] = i
 	}
 	if open := stillOpen(items); len(open) > 0 {
+		// Neither needs to know what the other finds.
+		var rows []status.Lookup
+		var looking sync.WaitGroup
+		looking.Go(func() { rows = d.look(ctx, open) })
 		d.rememberRequests(ctx, id.Tenant, open)
+		looking.Wait()
 		crashpoint.At("door/after-remember")
-		d.lookUp(ctx, id.Tenant, stillOpen(open))
+		d.recognise(id.Tenant, open, rows)
 	}
 	open := stillOpen(items)
 	if len(open) == 0 {
@@ -194,7 +206,7 @@ func (d *door) prepare(id keys.Identity, it *item) error {
 	if !id.MayActFor(r.GetTaxpayer().GetId()) {
 		return &filing.Error{Reason: filing.ReasonTaxpayerDenied, Field: "return.taxpayer.id"}
 	}
-	it.id, it.digest = filing.IDOf(id.Tenant, r), filing.DigestOf(r)
+	it.id = filing.IDOf(id.Tenant, r)
 	return nil
 }
 
@@ -258,12 +270,8 @@ func (d *door) ignore(ctx context.Context, use string, err error) {
 	d.deps.Logger.DebugContext(ctx, "view not used", "use", use, "error", err)
 }
 
-// lookUp asks the view whether the filings are known. Only a row of a ready
-// partition counts; an error or a miss changes nothing.
-func (d *door) lookUp(ctx context.Context, tenant string, items []*item) {
-	if len(items) == 0 {
-		return
-	}
+// look asks the view for the rows of filings. An error is as if there were none.
+func (d *door) look(ctx context.Context, items []*item) []status.Lookup {
 	ids := make([]filing.ID, len(items))
 	for i, it := range items {
 		ids[i] = it.id
@@ -276,10 +284,19 @@ func (d *door) lookUp(ctx context.Context, tenant string, items []*item) {
 	}
 	if err != nil {
 		d.ignore(ctx, "look", err)
-		rows = make([]status.Lookup, len(ids)) // nothing is known
+		return make([]status.Lookup, len(ids))
 	}
+	return rows
+}
+
+// recognise finds the items whose filings are known. Only a row of a ready partition
+// counts; a miss changes nothing.
+func (d *door) recognise(tenant string, items []*item, rows []status.Lookup) {
 	for i, it := range items {
 		row := rows[i]
+		if it.err != nil {
+			continue
+		}
 		if it.replays != "" {
 			d.replay(tenant, it, row)
 			continue
