@@ -207,7 +207,7 @@ type Filing struct {
 	UpdateTime  *timestamppb.Timestamp `protobuf:"bytes,22,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// When to look again; absent in a final state.
 	NextPollTime *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=next_poll_time,json=nextPollTime,proto3" json:"next_poll_time,omitempty"`
-	// Set while waiting: when the next try is due.
+	// Set while waiting: when it is looked at again at the latest.
 	DueTime *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=due_time,json=dueTime,proto3" json:"due_time,omitempty"`
 	// Changes whenever anything above does; only ever grows.
 	Version int64 `protobuf:"varint,25,opt,name=version,proto3" json:"version,omitempty"`
