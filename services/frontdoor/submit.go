@@ -49,6 +49,7 @@ type item struct {
 	err    error
 }
 
+// newItem is a request to submit, with what its content is called. key may be empty.
 func newItem(r *springtidev1.SubmitFilingRequest, key string) *item {
 	return &item{request: r, key: key, digest: filing.DigestOf(r.GetReturn())}
 }

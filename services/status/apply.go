@@ -184,9 +184,10 @@ func (v *View) tryStep(ctx context.Context, partition int, expect, next Mark, ro
 	slot := v.slot(partition)
 	err = v.client.Watch(ctx, func(tx *redis.Tx) error {
 		mark, n, stored, err := readStored(ctx, tx, slot, rows)
-		if a.Mark = mark; err != nil {
+		if err != nil {
 			return err
 		}
+		a = Applied{Mark: mark}
 		// A mark without a phase has no era, and nobody believes in one without.
 		kept = mark.Phase != PhaseMissing && n >= 0 && mark.Era == expect.Era &&
 			mark.Submitted >= expect.Submitted && mark.Ledger >= expect.Ledger && mark.Steps >= expect.Steps

@@ -25,7 +25,6 @@ const (
 	keyNames = "x" // set: the partition's index keys, so that it can be wiped
 	// keyState, with a state's byte, are the indexes over all tenants.
 	keyState = "s:"
-	keyBatch = "b:"
 )
 
 // listedStates are those that operators list whosever the filing is: what did not end well.
@@ -42,7 +41,7 @@ func tenantIndex(tenant string) string { return "t:" + tenant }
 
 func monthIndex(tenant string, m month) string { return "m:" + string(m[:]) + tenant }
 
-func batchIndex(tenant, batch string) string { return keyBatch + prefixed(tenant) + prefixed(batch) }
+func batchIndex(tenant, batch string) string { return "b:" + prefixed(tenant) + prefixed(batch) }
 
 // prefixed puts one byte of length before s, which is checked to fit.
 func prefixed(s string) string { return string([]byte{byte(len(s))}) + s }

@@ -143,10 +143,11 @@ type storedRow struct{ id, row string }
 type rowHead struct {
 	version uint64
 	// indexed is all that indexes depend on; traits and who, tenant and batch with their lengths, are parts of it.
-	indexed, time, traits, who, tenant string
-	batch                              bool // it has one
+	indexed, time, traits, who string
+	tenant, batch              string
 }
 
+// headOf reads the head of a stored row, which ends where who does.
 func headOf(row string) (rowHead, error) {
 	if len(row) < headLen {
 		return rowHead{}, errCorrupt
@@ -163,7 +164,7 @@ func headOf(row string) (rowHead, error) {
 	return rowHead{
 		version: binary.BigEndian.Uint64([]byte(row[:versionLen])),
 		indexed: row[versionLen:end], time: row[versionLen:traitsAt], traits: row[traitsAt:headLen], who: row[headLen:end],
-		tenant: tenant, batch: batch != "",
+		tenant: tenant, batch: batch,
 	}, nil
 }
 
@@ -176,8 +177,8 @@ func (h rowHead) indexes(slot string) []string {
 	if m := month([]byte(h.traits[1:3])); m != (month{}) {
 		names = append(names, slot+monthIndex(h.tenant, m))
 	}
-	if h.batch {
-		names = append(names, slot+keyBatch+h.who)
+	if h.batch != "" {
+		names = append(names, slot+batchIndex(h.tenant, h.batch))
 	}
 	if strings.Contains(listedStates(), h.traits[:1]) {
 		names = append(names, slot+keyState+h.traits[:1])
@@ -187,22 +188,15 @@ func (h rowHead) indexes(slot string) []string {
 
 // decodeRow reads a stored row.
 func decodeRow(s string) (Row, error) {
-	if len(s) < headLen {
-		return Row{}, errCorrupt
-	}
-	tenant, rest, ok := cutPrefixed(s[headLen:])
-	if !ok || tenant == "" {
-		return Row{}, errCorrupt
-	}
-	_, rest, ok = cutPrefixed(rest)
-	if !ok {
+	h, err := headOf(s)
+	if err != nil || h.tenant == "" {
 		return Row{}, errCorrupt
 	}
 	f := new(springtidev1.Filing)
-	if err := proto.Unmarshal([]byte(rest), f); err != nil {
+	if err := proto.Unmarshal([]byte(s[headLen+len(h.who):]), f); err != nil {
 		return Row{}, fmt.Errorf("%w: %w", errCorrupt, err)
 	}
-	return Row{Tenant: tenant, Filing: f}, nil
+	return Row{Tenant: h.tenant, Filing: f}, nil
 }
 
 // cutPrefixed splits a length-prefixed string off.

@@ -10,9 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Every script touches the keys of one hash slot. Names of index keys are built
-// inside, from KEYS[1] and what the rows say, as the caller cannot know which
-// index an older row was in; they are in the same slot by construction.
+// Every script touches the keys of one hash slot. What a rebuild forgets are index
+// keys that the caller cannot know; they are in the same slot by construction.
 
 type scripts struct {
 	begin, finish, scan, count, batch, take, report, reports *redis.Script
