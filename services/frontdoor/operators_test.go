@@ -155,14 +155,17 @@ func TestARunOfRetriesIsPressedByManyAndDoneOnce(t *testing.T) {
 			started[r.GetRun().GetRunId()] = true
 		}
 	}
+	var one string
 	for id := range started {
 		ended(t, store, id)
+		one = id
 	}
 	// Who pressed after the end began a run that found nothing: all runs together did each once.
 	if got := w.submitted() - before; got != n {
 		t.Errorf("%d submissions for %d filings, by %d runs", got, n, len(started))
 	}
-	resp, err := c.operations.GetRetryRun(ctx, &springtidev1.GetRetryRunRequest{RunId: runs[0].GetRun().GetRunId(), PageSize: 7})
+	// Not that of the first answer: who pressed while a run was under way may be told so when it has just ended, without it.
+	resp, err := c.operations.GetRetryRun(ctx, &springtidev1.GetRetryRunRequest{RunId: one, PageSize: 7})
 	if err != nil || resp.GetRun() == nil {
 		t.Errorf("run %v, %v", resp, err)
 	}
