@@ -222,7 +222,7 @@ func ReadTrace(name string) (simulate.Trace, error) {
 		return t, nil
 	}
 	if !strings.HasSuffix(name, ".csv") {
-		return simulate.Trace{}, fmt.Errorf("there is no trace %.60q: it must be one of %s, or a .csv file", name, strings.Join(Names(), ", "))
+		return simulate.Trace{}, fmt.Errorf("there is no trace %.60q: it must be one of %s, giant, or a .csv file", name, strings.Join(Names(), ", "))
 	}
 	file, err := os.Open(name)
 	if err != nil {

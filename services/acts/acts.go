@@ -215,6 +215,19 @@ func (s *Store) RunFor(reason string) (*springtidev1.RetryRun, bool) {
 	return r.shown(time.Now()), true
 }
 
+// LastRunFor is the newest run for a reason, which may have ended: the one that an act
+// whose outcome is Already has met, or one after it.
+func (s *Store) LastRunFor(reason string) (*springtidev1.RetryRun, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range slices.Backward(s.book.runs) {
+		if r.GetReason() == reason {
+			return r.shown(time.Now()), true
+		}
+	}
+	return nil, false
+}
+
 // Results are those of a run from one on, at most size of them, and where the next begin; -1: no more are there now.
 func (s *Store) Results(id string, from, size int) ([]*springtidev1.RetryResult, int) {
 	s.mu.Lock()

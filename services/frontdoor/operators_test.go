@@ -151,6 +151,9 @@ func TestARunOfRetriesIsPressedByManyAndDoneOnce(t *testing.T) {
 	pressing.Wait()
 	started := make(map[string]bool)
 	for _, r := range runs {
+		if r.GetRun() == nil {
+			t.Errorf("an answer without a run: %v", r) // also when the run that it met has just ended
+		}
 		if !r.GetAlreadyRunning() {
 			started[r.GetRun().GetRunId()] = true
 		}
@@ -164,7 +167,6 @@ func TestARunOfRetriesIsPressedByManyAndDoneOnce(t *testing.T) {
 	if got := w.submitted() - before; got != n {
 		t.Errorf("%d submissions for %d filings, by %d runs", got, n, len(started))
 	}
-	// Not that of the first answer: who pressed while a run was under way may be told so when it has just ended, without it.
 	resp, err := c.operations.GetRetryRun(ctx, &springtidev1.GetRetryRunRequest{RunId: one, PageSize: 7})
 	if err != nil || resp.GetRun() == nil {
 		t.Errorf("run %v, %v", resp, err)

@@ -62,7 +62,7 @@ func (o *operators) RetryFailures(
 	}
 	if act.GetOutcome() == acts.Already {
 		resp.AlreadyRunning = true
-		resp.Run, _ = o.deps.Acts.RunFor(req.GetReason())
+		resp.Run, _ = o.deps.Acts.LastRunFor(req.GetReason()) // it may have ended by now
 		return resp, nil
 	}
 	resp.Run, _ = o.deps.Acts.RunOf(act.GetActId())

@@ -1614,8 +1614,8 @@ type RetryFailuresResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many there are.
 	Count int64 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
-	// The run: a new one, or the one that was under way for this reason already. Absent in a preview
-	// where none is.
+	// The run: a new one, or the one that was under way for this reason already, which may have ended
+	// since. Absent in a preview where none is.
 	Run *RetryRun `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
 	// Somebody else's run was under way, and none was started.
 	AlreadyRunning bool `protobuf:"varint,3,opt,name=already_running,json=alreadyRunning,proto3" json:"already_running,omitempty"`
