@@ -40,6 +40,9 @@ type Config struct {
 type Deps struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
+	// Waits says how long goroutines waited for a processor in the mean since it was
+	// asked last. A tenant that crowds others out gives way by it; nil: none does. Calls of it do not overlap.
+	Waits func() time.Duration
 	// Tracer joins the trace of each record that is handled.
 	Tracer *trace.Tracer
 }

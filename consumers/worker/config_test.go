@@ -119,8 +119,9 @@ func TestMetricsSayWhatTheEngineDoes(t *testing.T) {
 		want := map[string]float64{
 			"springtide_worker_slots": 2, "springtide_worker_partitions": 1,
 			"springtide_worker_running": 2, "springtide_worker_queued": 3, "springtide_worker_waiting": 1,
-			"springtide_worker_oldest_seconds": 62, "springtide_worker_finished_total": 1,
-			"springtide_worker_failed_total": 1, "springtide_worker_panicked_total": 1,
+			"springtide_worker_oldest_seconds": 62, "springtide_worker_gave_way_total": 0,
+			"springtide_worker_finished_total": 1,
+			"springtide_worker_failed_total":   1, "springtide_worker_panicked_total": 1,
 			"springtide_worker_deferred_total": 1, "springtide_worker_busy_seconds_total": 1,
 		}
 		// The panicked record is tried again, and panics again, while the slots are free or taken.

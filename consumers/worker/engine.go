@@ -21,14 +21,15 @@ type Engine struct {
 	log  *slog.Logger
 	coll *collector
 
-	mu      sync.Mutex
-	sched   *scheduler
-	parts   map[partitionID]*partition
-	lines   map[string]*line
-	totals  Stats // only what counts up
-	workers int   // goroutines in work: one per slot in use, and none when idle
-	closed  bool
-	quiet   chan struct{} // closed when the last worker has ended after Close
+	mu       sync.Mutex
+	sched    *scheduler
+	parts    map[partitionID]*partition
+	lines    map[string]*line
+	totals   Stats // only what counts up
+	workers  int   // goroutines in work: one per slot in use, and none when idle
+	closed   bool
+	courtesy courtesy
+	quiet    chan struct{} // closed when the last worker has ended after Close
 }
 
 // New makes an Engine and registers its metrics. It starts nothing.
@@ -42,7 +43,7 @@ func New(cfg Config, deps Deps) (*Engine, error) {
 		sched: newScheduler(cfg.Slots, cfg.Tenants),
 		parts: make(map[partitionID]*partition),
 		lines: make(map[string]*line),
-		quiet: make(chan struct{}),
+		quiet: make(chan struct{}), courtesy: newCourtesy(deps.Waits),
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
@@ -65,6 +66,9 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.closed = true
 	if first && e.workers == 0 {
 		close(e.quiet)
+	}
+	if e.courtesy.timer != nil {
+		e.courtesy.timer.Stop()
 	}
 	e.mu.Unlock()
 	if first && e.deps.Registerer != nil {
@@ -115,7 +119,7 @@ func (e *Engine) leave(p *partition) {
 
 // staff starts workers for ready tasks while slots are free. Called with mu held.
 func (e *Engine) staff() {
-	for e.workers < e.cfg.Slots && e.workers < e.sched.running+e.sched.ready {
+	for e.workers < e.cfg.Slots && e.workers < e.sched.running+e.sched.startable() {
 		e.workers++
 		go e.work()
 	}
@@ -132,7 +136,7 @@ func (e *Engine) work() {
 		if t != nil {
 			e.settle(t, err, took)
 		}
-		if t = e.sched.pick(); t == nil {
+		if t = e.pick(); t == nil {
 			e.workers--
 			if e.closed && e.workers == 0 {
 				close(e.quiet)

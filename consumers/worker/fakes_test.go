@@ -118,8 +118,13 @@ type bench struct {
 
 func setup(t *testing.T, cfg worker.Config) *bench {
 	t.Helper()
+	return setupWith(t, cfg, worker.Deps{})
+}
+
+func setupWith(t *testing.T, cfg worker.Config, deps worker.Deps) *bench {
+	t.Helper()
 	cfg.Group = "test"
-	e, err := worker.New(cfg, worker.Deps{})
+	e, err := worker.New(cfg, deps)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,8 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Stats is what an Engine does at one moment. Finished, Failed, Panicked and
-// Busy count since New and never fall.
+// Stats is what an Engine does at one moment. Finished, Failed, Panicked,
+// Deferred, GaveWay and Busy count since New and never fall.
 type Stats struct {
 	// Slots is how many Handle calls may run at once.
 	Slots int
@@ -28,6 +28,8 @@ type Stats struct {
 	Panicked uint64
 	// Deferred is how many Handle calls asked for Later or InLine.
 	Deferred uint64
+	// GaveWay is how often a tenant that crowded others out was held back for a moment.
+	GaveWay uint64
 	// Busy is the time that slots were held by Handle calls that have returned.
 	// Busy over Finished is what one record costs.
 	Busy time.Duration
@@ -60,7 +62,7 @@ func (e *Engine) Stats() Stats {
 type collector struct {
 	stats                                               func() Stats
 	slots, partitions, running, queued, waiting, oldest *prometheus.Desc
-	finished, failed, panicked, deferred, busy          *prometheus.Desc
+	finished, failed, panicked, deferred, gaveWay, busy *prometheus.Desc
 }
 
 func newCollector(group string, stats func() Stats) *collector {
@@ -79,6 +81,7 @@ func newCollector(group string, stats func() Stats) *collector {
 		failed:     desc("failed_total", "Handler calls that failed or panicked."),
 		panicked:   desc("panicked_total", "Handler calls that panicked."),
 		deferred:   desc("deferred_total", "Handler calls that asked to be called later."),
+		gaveWay:    desc("gave_way_total", "Times that a tenant that crowded others out was held back for a moment, as processors were short."),
 		busy:       desc("busy_seconds_total", "Time that slots were held."),
 	}
 }
@@ -86,7 +89,7 @@ func newCollector(group string, stats func() Stats) *collector {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.slots, c.partitions, c.running, c.queued, c.waiting, c.oldest, c.finished, c.failed, c.panicked, c.deferred, c.busy,
+		c.slots, c.partitions, c.running, c.queued, c.waiting, c.oldest, c.finished, c.failed, c.panicked, c.deferred, c.gaveWay, c.busy,
 	} {
 		ch <- d
 	}
@@ -113,5 +116,6 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	count(c.failed, float64(s.Failed))
 	count(c.panicked, float64(s.Panicked))
 	count(c.deferred, float64(s.Deferred))
+	count(c.gaveWay, float64(s.GaveWay))
 	count(c.busy, s.Busy.Seconds())
 }

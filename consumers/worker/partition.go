@@ -198,7 +198,9 @@ func (e *Engine) admit(p *partition, batch []eventlog.Record) {
 	if p.draining {
 		return
 	}
+	now := time.Now()
 	for _, r := range batch {
+		e.courtesy.read.Saw(r.Tenant, now)
 		if !p.tracker.Begin(r.Offset, r.Time) {
 			continue
 		}

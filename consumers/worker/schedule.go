@@ -31,6 +31,7 @@ type scheduler struct {
 	rings   []*lane
 	ready   int
 	running int
+	held    *lane // nothing of it is begun for now
 }
 
 // A lane holds the ready records of one tenant. Tenants beyond the bound share
@@ -65,27 +66,52 @@ func (s *scheduler) push(t *task) {
 	s.ready++
 }
 
+// startable is how many tasks may be begun.
+func (s *scheduler) startable() int {
+	if s.held == nil {
+		return s.ready
+	}
+	return s.ready - s.held.ready
+}
+
 // pick takes a ready task of a tenant with the fewest running ones, or nil. The
 // task counts as running until done.
 func (s *scheduler) pick() *task {
-	if s.ready == 0 {
+	l := s.next()
+	if l == nil {
 		return nil
 	}
-	for _, l := range s.rings {
-		if l == nil {
-			continue
+	return s.take(l)
+}
+
+// next is the lane to serve next, or nil.
+func (s *scheduler) next() *lane {
+	if s.startable() == 0 {
+		return nil
+	}
+	for _, first := range s.rings {
+		switch {
+		case first == nil:
+		case first != s.held:
+			return first
+		case first.next != first:
+			return first.next
 		}
-		s.unlink(l)
-		t := l.take()
-		l.running++
-		if l.ready > 0 {
-			s.link(l)
-		}
-		s.ready--
-		s.running++
-		return t
 	}
 	panic("worker: ready records in no lane") // a bug in this file
+}
+
+// take takes the task of a lane that next gave.
+func (s *scheduler) take(l *lane) *task {
+	s.unlink(l)
+	t := l.take()
+	l.running++
+	if l.ready > 0 {
+		s.link(l)
+	}
+	s.ready--
+	s.running++
+	return t
 }
 
 // done ends the running of a task of a lane.

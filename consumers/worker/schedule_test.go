@@ -10,7 +10,7 @@ import (
 )
 
 // The scheduler against a plain list: a pick is always of a tenant with the
-// fewest running tasks, the partition's lowest offset, and nothing is lost.
+// fewest running tasks that is not held, the partition's lowest offset, and nothing is lost.
 func TestSchedulerPicksTheTenantThatHoldsLeast(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -21,7 +21,7 @@ func TestSchedulerPicksTheTenantThatHoldsLeast(t *testing.T) {
 		var running []*task
 		offset := int64(0)
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
-			switch rapid.IntRange(0, 9).Draw(t, "do") {
+			switch rapid.IntRange(0, 10).Draw(t, "do") {
 			case 0, 1, 2, 3:
 				tenant := fmt.Sprint(rapid.IntRange(0, 5).Draw(t, "tenant"))
 				next := &task{record: eventlog.Record{Tenant: tenant, Offset: offset}, part: rapid.SampledFrom(parts).Draw(t, "partition")}
@@ -34,15 +34,20 @@ func TestSchedulerPicksTheTenantThatHoldsLeast(t *testing.T) {
 				}
 				got := s.pick()
 				if got == nil {
-					if len(ready) > 0 {
-						t.Fatalf("nothing picked of %d", len(ready))
+					for other := range ready {
+						if other.lane != s.held {
+							t.Fatalf("nothing picked of %d", len(ready))
+						}
 					}
 					continue
 				}
-				held := got.lane.running - 1
+				if got.lane == s.held {
+					t.Fatal("picked what is held")
+				}
+				least := got.lane.running - 1
 				for other := range ready {
-					if other.lane.running < held && other.lane != got.lane {
-						t.Fatalf("picked a tenant holding %d, another holds %d", held, other.lane.running)
+					if other.lane.running < least && other.lane != got.lane && other.lane != s.held {
+						t.Fatalf("picked a tenant holding %d, another holds %d", least, other.lane.running)
 					}
 					if other.lane == got.lane && other.part == got.part && other.record.Offset < got.record.Offset {
 						t.Fatalf("picked offset %d before %d", got.record.Offset, other.record.Offset)
@@ -53,7 +58,9 @@ func TestSchedulerPicksTheTenantThatHoldsLeast(t *testing.T) {
 				}
 				delete(ready, got)
 				running = append(running, got)
-			case 7, 8:
+			case 7:
+				s.held = s.lanes[fmt.Sprint(rapid.IntRange(0, 9).Draw(t, "held"))] // nil as well
+			case 8, 9:
 				if len(running) > 0 {
 					s.done(running[0].lane)
 					running = running[1:]
@@ -66,6 +73,15 @@ func TestSchedulerPicksTheTenantThatHoldsLeast(t *testing.T) {
 						delete(ready, other)
 					}
 				}
+			}
+			startable := 0
+			for other := range ready {
+				if other.lane != s.held {
+					startable++
+				}
+			}
+			if s.startable() != startable {
+				t.Fatalf("%d startable, want %d", s.startable(), startable)
 			}
 			if s.ready != len(ready) || s.running != len(running) {
 				t.Fatalf("%d ready, %d running; want %d, %d", s.ready, s.running, len(ready), len(running))

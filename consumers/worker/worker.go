@@ -19,6 +19,11 @@
 // than that waits until the window has moved on. Make the window larger where
 // bursts are larger; only the record is held in it.
 //
+// Slots are not all that records need. While the process is short of processors, a
+// tenant that has more ready records than all others together gives way to others of
+// the last second: only as many of its records begin as leave them processors
+// ([springtide/services/pressure]).
+//
 // # Waiting for a turn
 //
 // What lets only some records through at a time, such as an authority's places,

@@ -36,6 +36,7 @@ import (
 	"springtide/services/acts"
 	"springtide/services/drafts"
 	"springtide/services/operations"
+	"springtide/services/pressure"
 	"springtide/services/telemetry/trace"
 	"springtide/services/webhooks"
 )
@@ -227,7 +228,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		deps.Logger = slog.New(slog.DiscardHandler)
 	}
 	if deps.Waits == nil {
-		deps.Waits = schedulerWaits()
+		deps.Waits = pressure.Waits()
 	}
 	validator, err := newValidator()
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -72,7 +73,7 @@ func (s *filings) SubmitFiling(
 	}, nil
 }
 
-// SubmitFilingBatch acknowledges or refuses each return on its own, with one append for all.
+// SubmitFilingBatch acknowledges or refuses each return on its own, with one append for all or for a piece of them.
 func (s *filings) SubmitFilingBatch(
 	ctx context.Context, req *springtidev1.SubmitFilingBatchRequest,
 ) (*springtidev1.SubmitFilingBatchResponse, error) {
@@ -159,16 +160,34 @@ func (d *door) submit(ctx context.Context, items []*item, batch string) {
 		}
 		first[it.id] = i
 	}
-	if open := stillOpen(items); len(open) > 0 {
-		// Neither needs to know what the other finds.
-		var rows []status.Lookup
-		var looking sync.WaitGroup
-		looking.Go(func() { rows = d.look(ctx, open) })
-		d.rememberRequests(ctx, id.Tenant, open)
-		looking.Wait()
-		crashpoint.At("door/after-remember")
-		d.recognise(id.Tenant, open, rows)
+	open := stillOpen(items)
+	for piece := range slices.Chunk(open, d.pieceOf(id.Tenant, len(open))) {
+		d.carry(ctx, id, piece, batch)
 	}
+}
+
+// crowdPiece is how many returns of a tenant that crowds others out go on together: what is
+// one look and one append for a whole batch is what the others' returns stand behind.
+const crowdPiece = 50
+
+// pieceOf is how many of n returns of a tenant are to go on together.
+func (d *door) pieceOf(tenant string, n int) int {
+	if n > crowdPiece && d.turns.crowds(tenant) {
+		return crowdPiece
+	}
+	return max(1, n)
+}
+
+// carry looks up what is known of items that are prepared and appends the others.
+func (d *door) carry(ctx context.Context, id keys.Identity, items []*item, batch string) {
+	// Neither needs to know what the other finds.
+	var rows []status.Lookup
+	var looking sync.WaitGroup
+	looking.Go(func() { rows = d.look(ctx, items) })
+	d.rememberRequests(ctx, id.Tenant, items)
+	looking.Wait()
+	crashpoint.At("door/after-remember")
+	d.recognise(id.Tenant, items, rows)
 	open := stillOpen(items)
 	if len(open) == 0 {
 		return

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -15,6 +16,7 @@ import (
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
+	"springtide/services/keys"
 	"springtide/services/status"
 )
 
@@ -228,6 +230,53 @@ func TestABatchIsAnsweredOnceItWasAcknowledged(t *testing.T) {
 			t.Errorf("%d: %v, want %v", i, r, first[i])
 		}
 	}
+}
+
+// A tenant with more batches waiting than all others has its returns carried in pieces; nobody
+// else has, and every return is acknowledged all the same.
+func TestTheBatchesOfACrowdingTenantGoInPieces(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const size, batches, otherBatches = 120, 8, 2
+		w := newWorld()
+		w.block, w.blocked = make(chan struct{}), make(chan struct{}, 1000)
+		c := open(t, w)
+		var pressing sync.WaitGroup
+		press := func(who string, n int) {
+			pressing.Go(func() {
+				req := &springtidev1.SubmitFilingBatchRequest{}
+				for i := range size {
+					req.Requests = append(req.Requests, submit(n*size+i+1))
+				}
+				resp, err := c.SubmitFilingBatch(as(t.Context(), who), req)
+				if err != nil {
+					t.Error(err)
+				}
+				for i, r := range resp.GetResults() {
+					if r.GetError() != nil {
+						t.Errorf("return %d of batch %d: %v", i, n, r.GetError())
+					}
+				}
+			})
+		}
+		for n := range batches {
+			press(keys.RoleAccountant, n)
+			synctest.Wait()
+		}
+		for n := range otherBatches {
+			press("other-"+keys.RoleAccountant, n)
+			synctest.Wait()
+		}
+		close(w.block) // the first append of each tenant had to wait until the others stood in line
+		pressing.Wait()
+		if got, want := w.submitted(), size*(batches+otherBatches); got != want {
+			t.Errorf("%d returns in the log, want %d", got, want)
+		}
+		// Its first batch was alone when it came, and its last four have fewer than four behind them.
+		if got, want := w.appends, 1+4+3*3+otherBatches; got != want {
+			t.Errorf("%d appends, want %d: three each for three batches, one for each other", got, want)
+		}
+	})
 }
 
 // blindRows is a view that does not answer.

@@ -14,6 +14,9 @@ const bulk = 16
 // mostWaiting bounds the batches that wait for their turn; their returns are in memory.
 const mostWaiting = 1024
 
+// crowd is how many batches a tenant has waiting at least that crowds the others out.
+const crowd = 4
+
 // turns lets only some batches be worked on at a time, so that a single return
 // never stands behind all the batches of those who press the one button at once:
 // a batch is milliseconds of processor time in one piece. Tenants with batches
@@ -45,6 +48,14 @@ func (d *door) turn(ctx context.Context, tenant string, n int) (done func(), err
 		return func() {}, nil
 	}
 	return d.turns.take(ctx, tenant)
+}
+
+// crowds reports whether a tenant has many batches waiting, and more than all others together.
+func (t *turns) crowds(tenant string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.tenants[tenant]
+	return l != nil && len(l.waiting) >= crowd && 2*len(l.waiting) > t.waiting
 }
 
 // take waits for a turn and gives what ends it. It fails with OVERLOADED when too

@@ -19,6 +19,7 @@ import (
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 	"springtide/services/fleet"
+	"springtide/services/pressure"
 )
 
 // Default numbers of concurrent handlers: checking is CPU work, submitting is
@@ -52,7 +53,7 @@ func groupConfig(group string, topics []string) eventlog.GroupConfig {
 func (c *core) withEngine(
 	ctx context.Context, group string, slots int, guards func() []*authority.Guard, consume func(*worker.Engine, *reporter) error,
 ) error {
-	engine, err := worker.New(worker.Config{Group: group, Slots: slots}, worker.Deps{Logger: c.log, Registerer: c.registry, Tracer: c.tracer})
+	engine, err := worker.New(worker.Config{Group: group, Slots: slots}, worker.Deps{Logger: c.log, Registerer: c.registry, Tracer: c.tracer, Waits: pressure.Waits()})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,35 @@
+package pressure
+
+import (
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// A presence against a plain list of who was seen when.
+func TestOthersAreThoseWhoWereThereOfLate(t *testing.T) {
+	t.Parallel()
+	names := []string{"", "a", "b", "c"}
+	rapid.Check(t, func(t *rapid.T) {
+		var p Presence
+		seen := map[string]time.Time{}
+		now := time.Unix(1_700_000_000, 0)
+		for range rapid.IntRange(0, 40).Draw(t, "steps") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 700).Draw(t, "later")) * time.Millisecond)
+			who := rapid.SampledFrom(names).Draw(t, "who")
+			if rapid.Bool().Draw(t, "asks") {
+				want := false
+				for name, at := range seen {
+					want = want || (name != who && now.Sub(at) < Memory)
+				}
+				if got := p.Others(who, now); got != want {
+					t.Fatalf("others than %q: %v, want %v", who, got, want)
+				}
+				continue
+			}
+			p.Saw(who, now)
+			seen[who] = now
+		}
+	})
+}
