@@ -40,7 +40,7 @@ type gatherer struct {
 func (g *gatherer) gather() *Report {
 	cfg := g.cfg
 	g.r = &Report{
-		Schema: schema, Trace: cfg.Trace.Name, Servers: cfg.Servers, Peak: cfg.Peak, For: cfg.For.Seconds(), Seed: cfg.Seed,
+		Schema: schema, Trace: cfg.Trace.Name, Servers: cfg.Servers, Peak: cfg.Peak, For: cfg.For.Seconds(), Seed: cfg.Seed, Warm: cfg.Warm.Seconds(),
 		Started: g.start.UTC().Round(0), Machine: Machine{runtime.GOOS, runtime.GOARCH, runtime.Version(), runtime.NumCPU()},
 		Faults: cfg.Faults, Refusals: g.player.refusals, MostLag: map[string]float64{},
 		evidence: g.notes.evidence, ack: histogram(), accepted: histogram(),
@@ -65,6 +65,9 @@ func (g *gatherer) gather() *Report {
 
 // since is a wall-clock time from the start of the run.
 func (g *gatherer) since(t time.Time) time.Duration { return t.Round(0).Sub(g.start.Round(0)) }
+
+// warm tells whether what was due at a time of the run counts as a time.
+func (g *gatherer) warm(due time.Duration) bool { return due >= g.cfg.Warm }
 
 // times finds when the last filing ended, and what is left.
 func (g *gatherer) times() {
@@ -94,7 +97,7 @@ func (g *gatherer) answers() {
 			}
 			continue
 		}
-		if c.Refused += p.refused; p.refused < len(p.click.papers) {
+		if c.Refused += p.refused; p.refused < len(p.click.papers) && g.warm(p.click.at) {
 			record(g.r.ack, p.answered-p.click.at)
 		}
 	}
@@ -111,6 +114,7 @@ func (g *gatherer) endings() {
 	c, seen, stream, asked := &g.r.Counts, histogram(), histogram(), histogram()
 	for _, s := range g.stories {
 		c.Acked++
+		warm := g.warm(s.intended.Sub(g.start))
 		switch s.state {
 		case "ACCEPTED":
 			c.Accepted++
@@ -118,8 +122,10 @@ func (g *gatherer) endings() {
 				c.Before++
 				continue
 			}
-			record(g.r.accepted, s.changed.Sub(s.intended.Round(0)))
-			if s.streamed {
+			if warm {
+				record(g.r.accepted, s.changed.Sub(s.intended.Round(0)))
+			}
+			if warm && s.streamed {
 				record(seen, s.seen.Sub(s.intended))
 			}
 		case "REJECTED":
@@ -133,6 +139,7 @@ func (g *gatherer) endings() {
 			continue
 		}
 		switch {
+		case !warm:
 		case s.streamed:
 			record(stream, s.seen.Round(0).Sub(s.changed))
 		case s.paper.follow == polled:
@@ -242,14 +249,14 @@ func (g *gatherer) blocks() {
 		return &all[min(max(int(int64(d)*int64(n)/int64(g.cfg.For)), 0), n-1)]
 	}
 	for _, p := range g.player.presses {
-		if p.answered > 0 && p.refused < len(p.click.papers) {
+		if p.answered > 0 && p.refused < len(p.click.papers) && g.warm(p.click.at) {
 			of(p.click.at).Ack[bucket(p.answered-p.click.at)]++
 		}
 	}
 	for _, s := range g.stories {
 		b := of(s.intended.Sub(g.start))
 		b.Filings++
-		if s.state == "ACCEPTED" && !s.changed.Before(g.start) {
+		if s.state == "ACCEPTED" && !s.changed.Before(g.start) && g.warm(s.intended.Sub(g.start)) {
 			b.Accepted[bucket(s.changed.Sub(s.intended.Round(0)))]++
 		}
 	}

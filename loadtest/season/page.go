@@ -148,6 +148,9 @@ func (r *Report) facts() [][2]string {
 		{"clicks, doubled, corrected", fmt.Sprintf("%d, %d, %d", r.Counts.Clicks, r.Counts.Doubled, r.Counts.Corrected)},
 		{"polls, streams", fmt.Sprintf("%d, %d", r.Counts.Polls, r.Counts.Streams)},
 	}
+	if r.Warm > 0 {
+		f = append(f, [2]string{"times are of what was due", "after the first " + span(r.Warm)})
+	}
 	for _, g := range slices.Sorted(maps.Keys(r.MostLag)) {
 		f = append(f, [2]string{"largest lag of " + g, fmt.Sprintf("%.0f", r.MostLag[g])})
 	}

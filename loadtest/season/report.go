@@ -16,11 +16,13 @@ type Report struct {
 	Schema  int     `json:"schema"`
 	Verdict Verdict `json:"verdict"`
 	// Exit is the exit code that follows from the rest.
-	Exit     int       `json:"exit"`
-	Trace    string    `json:"trace"`
-	Servers  string    `json:"servers"`
-	Peak     float64   `json:"peak"`
-	For      float64   `json:"for"`
+	Exit    int     `json:"exit"`
+	Trace   string  `json:"trace"`
+	Servers string  `json:"servers"`
+	Peak    float64 `json:"peak"`
+	For     float64 `json:"for"`
+	// Warm is for how long from the start nothing counted as a time, in seconds.
+	Warm     float64   `json:"warm,omitempty"`
 	Seed     uint64    `json:"seed"`
 	Started  time.Time `json:"started"`
 	Machine  Machine   `json:"machine"`

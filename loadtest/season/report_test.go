@@ -304,3 +304,50 @@ func TestABigPeriodIsToTakeNoLonger(t *testing.T) {
 		}
 	}
 }
+
+// What was due before the run was warm counts as a filing and not as a time.
+func TestWhatComesBeforeTheRunIsWarmCountsAsNoTime(t *testing.T) {
+	t.Parallel()
+	start := time.Unix(1_700_000_000, 0)
+	g := &gatherer{
+		cfg: Config{For: 20 * time.Second, Warm: 10 * time.Second}, start: start, plan: &plan{}, player: &player{},
+		r: &Report{ack: histogram(), accepted: histogram()}, meter: &meter{site: &site{}, samples: []reading{{}}},
+	}
+	for at := range 20 {
+		due := time.Duration(at) * time.Second
+		took := time.Second
+		if at >= 10 {
+			took = time.Millisecond
+		}
+		c := click{at: due, papers: []*paper{{}}}
+		g.plan.clicks = append(g.plan.clicks, c)
+		g.player.presses = append(g.player.presses, press{click: &c, answered: due + took})
+		intended := start.Add(due)
+		g.stories = append(g.stories, &story{
+			paper: &paper{}, intended: intended, acked: intended.Add(took), state: "ACCEPTED",
+			changed: intended.Add(2 * took), seen: intended.Add(3 * took), streamed: true,
+		})
+	}
+	g.answers()
+	g.endings()
+	g.blocks()
+	for name, q := range map[string]Quantiles{"acknowledged": g.r.Ack, "accepted": g.r.Accepted, "seen": g.r.Seen, "staleness": g.r.Staleness} {
+		if q.Count != 10 || q.Max > 0.01 {
+			t.Errorf("%s: %d times of at most %v s, want the 10 quick ones", name, q.Count, q.Max)
+		}
+	}
+	if c := g.r.Counts; c.Acked != 20 || c.Accepted != 20 || c.Clicks != 20 {
+		t.Errorf("counted %+v, want all 20", c)
+	}
+	times, filings := 0, 0
+	for _, b := range g.r.Blocks {
+		times, filings = times+len(b.Ack)+len(b.Accepted), filings+b.Filings
+	}
+	if times != 20 || filings != 20 {
+		t.Errorf("%d times of %d filings in the blocks, want 20 of 20", times, filings)
+	}
+	cfg := Config{For: time.Second, Warm: time.Second}
+	if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), "warm 1s") {
+		t.Errorf("warm for as long as the run lasts: %v", err)
+	}
+}

@@ -62,6 +62,9 @@ type Config struct {
 	Pollers, Watchers float64
 	// Faults, in any order.
 	Faults []Fault
+	// Warm is for how long from the start nothing counts as a time: servers that have just been started
+	// still compile themselves. The verdict, the counts and the cost are of everything.
+	Warm time.Duration
 	// Late is how late a request in a hundred may leave before the run is void. 0: 100 ms.
 	Late time.Duration
 	// Drain bounds the wait for open filings after the last arrival. 0: 10 min.
@@ -151,6 +154,9 @@ func (c Config) Validate() error {
 	}
 	if c.For < time.Second || c.For > longest {
 		wrong("for %s: must be %s to %s", c.For, time.Second, longest)
+	}
+	if c.Warm < 0 || c.Warm >= c.For {
+		wrong("warm %s: must be less than the %s of the run", c.Warm, c.For)
 	}
 	if c.Giant < 0 || c.Giant > mostGiant || (c.Giant > 0 && (c.Small < 1 || c.Small > mostTenants)) {
 		wrong("giant %d beside %d small tenants: must be up to %d beside 1 to %d", c.Giant, c.Small, mostGiant, mostTenants)

@@ -72,6 +72,7 @@ func (s *seasonFlags) register(f *pflag.FlagSet) {
 	f.Float64Var(&c.Pollers, "pollers", 0.2, "share of clicks that are asked for as often as the answers say")
 	f.Float64Var(&c.Watchers, "watchers", 0.05, "share of clicks that are followed on a stream")
 	f.StringSliceVar(&s.faults, "fault", nil, "`KIND@AT[+FOR]`, such as bureau-slow@2m+30s; may be repeated; kinds: "+strings.Join(season.FaultKinds(), ", "))
+	f.DurationVar(&c.Warm, "warm", 0, "for how long from the start nothing counts as a time, as new servers still compile themselves")
 	f.DurationVar(&c.Late, "late", 100*time.Millisecond, "how late one request in a hundred may leave before the run is void")
 	f.DurationVar(&c.Drain, "drain", 10*time.Minute, "how long open filings may take after the last arrival")
 	f.StringVar(&c.Latency, "latency", "50ms", "how long the simulated authority takes, `DURATION` or MEDIAN~P99")
