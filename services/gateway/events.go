@@ -59,7 +59,7 @@ func (s *Server) stream(
 		return
 	}
 	defer leave()
-	out := newSSE(w, s.cfg.SlowReader, leave)
+	out := newSSE(w, firstPing(), s.cfg.SlowReader, leave)
 	defer out.close()
 	err = s.deps.Door.Stream(ctx, method, req, func(m proto.Message) error { return each(out, m) })
 	if err != nil && ctx.Err() == nil && !out.close() {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
@@ -35,12 +36,16 @@ type sse struct {
 	ping   *time.Timer // nil once a ping was lost
 }
 
+// firstPing is when to ping first. Streams that were opened together, as after the start of a
+// door, are not to be pinged together for as long as they are open.
+func firstPing() time.Duration { return pingEvery/2 + rand.N(pingEvery/2) }
+
 // newSSE begins to ping; nothing is written before. Close it.
-func newSSE(w http.ResponseWriter, patience time.Duration, lost func()) *sse {
+func newSSE(w http.ResponseWriter, first, patience time.Duration, lost func()) *sse {
 	o := &sse{w: w, c: http.NewResponseController(w), patience: patience, lost: lost, pinged: make(chan struct{})}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.ping = time.AfterFunc(pingEvery, o.sendPing)
+	o.ping = time.AfterFunc(first, o.sendPing)
 	return o
 }
 

@@ -49,7 +49,7 @@ func TestASilentStreamIsPinged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := &recorder{}
-		out := newSSE(w, time.Second, func() { t.Error("lost") })
+		out := newSSE(w, pingEvery, time.Second, func() { t.Error("lost") })
 		time.Sleep(3*pingEvery + time.Second)
 		if got := w.pings(); got != 3 {
 			t.Errorf("%d pings in three times as long as may be silent", got)
@@ -67,7 +67,7 @@ func TestASilentStreamIsPinged(t *testing.T) {
 func TestAStreamThatIsClosedAtOnceSaidNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		out := newSSE(&recorder{}, time.Second, func() { t.Error("lost") })
+		out := newSSE(&recorder{}, pingEvery, time.Second, func() { t.Error("lost") })
 		for range 2 {
 			if out.close() {
 				t.Error("something was said")
@@ -81,7 +81,7 @@ func TestAPingThatIsLostEndsTheStream(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		lost := 0
-		out := newSSE(&recorder{gone: true}, time.Second, func() { lost++ })
+		out := newSSE(&recorder{gone: true}, pingEvery, time.Second, func() { lost++ })
 		time.Sleep(5 * pingEvery)
 		out.close()
 		if lost != 1 {
@@ -96,7 +96,7 @@ func TestTheEndAndAPingMeet(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := &recorder{taken: make(chan struct{})}
-		out := newSSE(w, time.Minute, func() { t.Error("lost") })
+		out := newSSE(w, pingEvery, time.Minute, func() { t.Error("lost") })
 		time.Sleep(pingEvery - time.Second)
 		ended := make(chan struct{})
 		go func() {
@@ -115,4 +115,20 @@ func TestTheEndAndAPingMeet(t *testing.T) {
 			t.Errorf("%d pings, %d before the end", got, before)
 		}
 	})
+}
+
+// Streams that are opened together are pinged at different times, and none is silent for longer than one may be.
+func TestStreamsThatWereOpenedTogetherAreNotPingedTogether(t *testing.T) {
+	t.Parallel()
+	at := map[time.Duration]bool{}
+	for range 100 {
+		first := firstPing()
+		if first <= 0 || first > pingEvery {
+			t.Fatalf("first ping after %s, of at most %s", first, pingEvery)
+		}
+		at[first/time.Second] = true
+	}
+	if len(at) < 3 {
+		t.Errorf("100 streams are pinged within %d seconds", len(at))
+	}
 }
