@@ -33,28 +33,11 @@ func TestSchedulerPicksTheTenantThatHoldsLeast(t *testing.T) {
 					continue
 				}
 				got := s.pick()
+				if problem := wrongPick(s, got, ready); problem != "" {
+					t.Fatal(problem)
+				}
 				if got == nil {
-					for other := range ready {
-						if other.lane != s.held {
-							t.Fatalf("nothing picked of %d", len(ready))
-						}
-					}
 					continue
-				}
-				if got.lane == s.held {
-					t.Fatal("picked what is held")
-				}
-				least := got.lane.running - 1
-				for other := range ready {
-					if other.lane.running < least && other.lane != got.lane && other.lane != s.held {
-						t.Fatalf("picked a tenant holding %d, another holds %d", least, other.lane.running)
-					}
-					if other.lane == got.lane && other.part == got.part && other.record.Offset < got.record.Offset {
-						t.Fatalf("picked offset %d before %d", got.record.Offset, other.record.Offset)
-					}
-				}
-				if !ready[got] {
-					t.Fatal("picked what was not ready")
 				}
 				delete(ready, got)
 				running = append(running, got)
@@ -91,6 +74,25 @@ func TestSchedulerPicksTheTenantThatHoldsLeast(t *testing.T) {
 			}
 		}
 	})
+}
+
+// wrongPick says what is wrong with what a scheduler picked of what is ready; empty: nothing.
+func wrongPick(s *scheduler, got *task, ready map[*task]bool) string {
+	if got != nil && (!ready[got] || got.lane == s.held) {
+		return fmt.Sprintf("picked what is held, or not ready: %v", ready[got])
+	}
+	for other := range ready {
+		switch {
+		case other.lane == s.held:
+		case got == nil:
+			return fmt.Sprintf("nothing picked of %d", len(ready))
+		case other.lane != got.lane && other.lane.running < got.lane.running-1:
+			return fmt.Sprintf("picked a tenant holding %d, another holds %d", got.lane.running-1, other.lane.running)
+		case other.lane == got.lane && other.part == got.part && other.record.Offset < got.record.Offset:
+			return fmt.Sprintf("picked offset %d before %d", got.record.Offset, other.record.Offset)
+		}
+	}
+	return ""
 }
 
 func TestPartitionsOfATenantTakeTurns(t *testing.T) {
