@@ -21,7 +21,7 @@ const (
 type courtesy struct {
 	valve *pressure.Valve // nil: nobody gives way
 	timer *time.Timer     // ends the wait of the scheduler's held lane
-	read  pressure.Presence
+	read  presence
 }
 
 func newCourtesy(waits func() time.Duration) courtesy {
@@ -52,7 +52,7 @@ func (e *Engine) giveWay(l *lane) time.Duration {
 	if e.courtesy.valve == nil || l.ready < crowd || 2*l.ready <= e.sched.ready {
 		return 0
 	}
-	return e.courtesy.valve.Admit(e.courtesy.read.Others(l.tenant, time.Now()))
+	return e.courtesy.valve.Admit(e.courtesy.read.others(l.tenant, time.Now()))
 }
 
 // hold begins nothing more of a lane for a while. Called with mu held.

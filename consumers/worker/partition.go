@@ -200,7 +200,7 @@ func (e *Engine) admit(p *partition, batch []eventlog.Record) {
 	}
 	now := time.Now()
 	for _, r := range batch {
-		e.courtesy.read.Saw(r.Tenant, now)
+		e.courtesy.read.saw(r.Tenant, now)
 		if !p.tracker.Begin(r.Offset, r.Time) {
 			continue
 		}

@@ -1,10 +1,12 @@
-package pressure
+package worker
 
 import (
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"springtide/services/pressure"
 )
 
 // A presence against a plain list of who was seen when.
@@ -12,7 +14,7 @@ func TestOthersAreThoseWhoWereThereOfLate(t *testing.T) {
 	t.Parallel()
 	names := []string{"", "a", "b", "c"}
 	rapid.Check(t, func(t *rapid.T) {
-		var p Presence
+		var p presence
 		seen := map[string]time.Time{}
 		now := time.Unix(1_700_000_000, 0)
 		for range rapid.IntRange(0, 40).Draw(t, "steps") {
@@ -21,14 +23,14 @@ func TestOthersAreThoseWhoWereThereOfLate(t *testing.T) {
 			if rapid.Bool().Draw(t, "asks") {
 				want := false
 				for name, at := range seen {
-					want = want || (name != who && now.Sub(at) < Memory)
+					want = want || (name != who && now.Sub(at) < pressure.Memory)
 				}
-				if got := p.Others(who, now); got != want {
+				if got := p.others(who, now); got != want {
 					t.Fatalf("others than %q: %v, want %v", who, got, want)
 				}
 				continue
 			}
-			p.Saw(who, now)
+			p.saw(who, now)
 			seen[who] = now
 		}
 	})
