@@ -58,14 +58,16 @@ func startCrowd(tb testing.TB, asked crowdAsked) *crowdProcess {
 		tb.Fatal(err)
 	}
 	c := &crowdProcess{tb: tb, cmd: exec.Command(self)}
-	c.cmd.Env, c.cmd.Stderr, c.cmd.SysProcAttr = clean(crowdVariable+"=1"), os.Stderr, aside()
+	c.cmd.Env, c.cmd.Stderr, c.cmd.SysProcAttr = clean(crowdVariable+"=1"), os.Stderr, bound()
 	c.to, err = c.cmd.StdinPipe()
 	from, errFrom := c.cmd.StdoutPipe()
 	if err = errors.Join(err, errFrom, c.cmd.Start()); err != nil {
 		tb.Fatal(err)
 	}
-	giveWay(c.cmd.Process.Pid)
 	tb.Cleanup(func() { _ = c.cmd.Process.Kill() }) // it has left, unless the test failed
+	if err := giveWay(c.cmd.Process.Pid); err != nil {
+		tb.Fatalf("the crowd does not give way: %v", err)
+	}
 	c.from = json.NewDecoder(from)
 	c.tell(asked)
 	c.hear(new(string))
