@@ -112,8 +112,9 @@ type cluster struct {
 	count   int
 	// installation keeps what one test leaves open away from the next.
 	installation string
-	// env are settings of the processes to come.
-	env []string
+	// env are settings of the processes to come, path is the program they run; empty: this tree's.
+	env  []string
+	path string
 }
 
 // startCluster starts a simulated authority and makes a key for a tenant that no
@@ -139,7 +140,11 @@ func (c *cluster) start(args ...string) *process {
 	c.tb.Helper()
 	c.count++
 	name := fmt.Sprintf("%s (process %d)", strings.Join(args[:min(2, len(args))], " "), c.count)
-	return startWith(c.tb, append(c.env[:len(c.env):len(c.env)], c.named()), binary(c.tb), name,
+	path := c.path
+	if path == "" {
+		path = binary(c.tb)
+	}
+	return startWith(c.tb, append(c.env[:len(c.env):len(c.env)], c.named()), path, name,
 		append(args, "--kafka", c.kafka, "--redis", c.redis, "--data", filepath.Join(c.dir, "site"))...)
 }
 

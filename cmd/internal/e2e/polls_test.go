@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -10,20 +11,28 @@ import (
 // BenchmarkPolls says how many status polls one front door answers on one processor: the real
 // `serve`, held to one, the phones a process of their own. Each phone asks, with the ETag of the
 // last answer, as soon as it has that. Then returns are submitted, alone and beside
-// 5,000 polls a second, in turns.
+// 5,000 polls a second, in turns. SPRINGTIDE_BENCH_AGAINST names an older binary that goes
+// first on each kind of server, in the same run.
 func BenchmarkPolls(b *testing.B) {
 	if raceDetector {
 		b.Skip("figures with the race detector mean nothing")
 	}
 	began := time.Now()
 	t := &table{}
-	on := func(s servers) func(*testing.B) {
-		t.columns = append(t.columns, s.name)
-		return func(b *testing.B) { benchPolls(b, s, figures{b, t, s.name}) }
+	older := os.Getenv("SPRINGTIDE_BENCH_AGAINST")
+	on := func(s servers, title, path string) {
+		t.columns = append(t.columns, title)
+		b.Run(strings.ReplaceAll(title, " ", "-"), func(b *testing.B) { benchPolls(b, s, path, figures{b, t, title}) })
 	}
-	b.Run("embedded", on(startServers(b)))
+	both := func(s servers) {
+		if older != "" {
+			on(s, "before, "+s.name, older)
+		}
+		on(s, s.name, "")
+	}
+	both(startServers(b))
 	if s, ok := realServers(b); ok {
-		b.Run("real", on(s))
+		both(s)
 	}
 	t.print(os.Stdout, time.Since(began))
 }
@@ -47,8 +56,9 @@ type polled struct {
 	asked crowdAsked
 }
 
-func benchPolls(b *testing.B, s servers, f figures) {
+func benchPolls(b *testing.B, s servers, path string, f figures) {
 	c := startCluster(b, s, tenantOfThisRun(), "--latency", "0s")
+	c.path = path
 	var p *process
 	if err := onOneProcessor(func() { p = c.start("serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "") }); err != nil {
 		b.Skipf("a process cannot be held to one processor: %v", err)
