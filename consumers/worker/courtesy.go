@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"runtime"
 	"time"
 
 	"springtide/services/pressure"
@@ -27,7 +28,7 @@ func newCourtesy(waits func() time.Duration) courtesy {
 	if waits == nil {
 		return courtesy{}
 	}
-	return courtesy{valve: pressure.NewValve(waits, int64(crowdFloor*pressure.Processors()))}
+	return courtesy{valve: pressure.NewValve(waits, int64(crowdFloor*runtime.GOMAXPROCS(0)))}
 }
 
 // pick takes the task to handle next, or nil. Called with mu held.

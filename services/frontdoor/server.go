@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 
@@ -94,7 +95,7 @@ func (c Config) withDefaults() Config {
 	orInt(&c.MaxInFlightBytes, 256<<20)
 	orInt(&c.MaxWatches, 10_000)
 	orInt(&c.MaxTenantWatches, max(1, c.MaxWatches/2))
-	orInt(&c.PollFloor, int64(1000*pressure.Processors()))
+	orInt(&c.PollFloor, int64(1000*runtime.GOMAXPROCS(0)))
 	orInt(&c.CacheSize, 10_000)
 	orInt(&c.RequestTimeout, 30*time.Second)
 	orInt(&c.AppendTimeout, 10*time.Second)
@@ -241,7 +242,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		cfg: cfg, deps: deps, access: accessTable(), validator: validator, languages: newLanguages(),
 		metrics: m, cache: newCache(cfg.CacheSize),
 		inFlight: semaphore.NewWeighted(cfg.MaxInFlight), bytes: semaphore.NewWeighted(cfg.MaxInFlightBytes),
-		watches: newPlaces(cfg.MaxWatches, cfg.MaxTenantWatches), turns: newTurns(max(2, pressure.Processors())),
+		watches: newPlaces(cfg.MaxWatches, cfg.MaxTenantWatches), turns: newTurns(max(2, runtime.GOMAXPROCS(0))),
 		brownout: newBrownout(deps.Waits, cfg.PollFloor), draining: make(chan struct{}), refused: &limit{},
 	}
 	s := &Server{door: d, grpc: grpc.NewServer(d.options()...), health: health.NewServer(), local: newLocal(d)}

@@ -12,7 +12,6 @@ package pressure
 
 import (
 	"math"
-	"runtime"
 	"runtime/metrics"
 	"sync"
 	"sync/atomic"
@@ -28,10 +27,6 @@ const (
 	// mean. With processors to spare it is some 60 microseconds beside 5,000 requests a second.
 	Tolerable = 120 * time.Microsecond
 )
-
-// Processors is how many processors this process can keep busy: its GOMAXPROCS may be
-// larger than the machine has.
-func Processors() int { return min(runtime.GOMAXPROCS(0), runtime.NumCPU()) }
 
 // Waits gives a function that tells how long goroutines waited for a processor in the
 // mean, between one call and the next. That function is not safe for concurrent use.

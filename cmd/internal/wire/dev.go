@@ -49,7 +49,7 @@ type development struct {
 // startDev starts the servers, then the stages, then the door, so that nothing is
 // acknowledged before it can be worked on, and the stack stops them in reverse.
 func startDev(ctx context.Context, s *stack, o cli.DevOptions) (*development, error) {
-	s.run(ctx, "runtime", tuneRuntime)
+	s.run(ctx, "memory", tuneGC)
 	if err := os.MkdirAll(o.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}

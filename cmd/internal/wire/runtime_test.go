@@ -13,24 +13,3 @@ func TestASmallHeapMayGrowAndALargeOneIsCollectedAsUsual(t *testing.T) {
 		}
 	}
 }
-
-func TestFewProcessorsAreToldOfFourUnlessSomebodyKnowsBetter(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		name         string
-		byHand       bool
-		now, machine int
-		want         int
-	}{
-		{"one", false, 1, 1, 4},
-		{"two", false, 2, 2, 4},
-		{"four", false, 4, 4, 4},
-		{"sixteen", false, 16, 16, 16},
-		{"a quota of two on sixteen", false, 2, 16, 2},
-		{"set to the number there are", true, 2, 2, 2},
-	} {
-		if got := toldProcessors(c.byHand, c.now, c.machine); got != c.want {
-			t.Errorf("%s: told of %d, want %d", c.name, got, c.want)
-		}
-	}
-}

@@ -60,7 +60,7 @@ func Work(ctx context.Context, o cli.WorkOptions) error {
 // until ctx ends or a part fails.
 func run(ctx context.Context, o cli.Common, cfg coreConfig, build func(context.Context, *stack, *core) error) error {
 	s := newStack(o.Logger)
-	s.run(ctx, "runtime", tuneRuntime)
+	s.run(ctx, "memory", tuneGC)
 	tel, err := startAdmin(ctx, s, o)
 	if err != nil {
 		return s.finish(ctx, err)
