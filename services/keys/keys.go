@@ -14,11 +14,13 @@ import (
 	"encoding/base32"
 	"errors"
 	"fmt"
+	"hash"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"springtide/services/filing"
 )
@@ -85,28 +87,43 @@ func ValidID(id string) bool {
 
 // parseToken takes a token apart. There is exactly one way to write a token.
 func parseToken(token string) (keyID string, secret []byte, err error) {
-	malformed := &filing.Error{Reason: filing.ReasonKeyInvalid}
 	rest, ok := strings.CutPrefix(token, tokenPrefix)
 	if !ok || len(rest) != keyIDLen+1+secretLen || rest[keyIDLen] != '_' {
-		return "", nil, malformed
+		return "", nil, &filing.Error{Reason: filing.ReasonKeyInvalid}
 	}
-	keyID = rest[:keyIDLen]
-	if _, err := encoding.DecodeString(keyID); err != nil {
-		return "", nil, malformed
+	keyID, text := rest[:keyIDLen], rest[keyIDLen+1:]
+	var id [keyIDLen * 5 / 8]byte
+	if _, err := encoding.Decode(id[:], []byte(keyID)); err != nil {
+		return "", nil, &filing.Error{Reason: filing.ReasonKeyInvalid}
 	}
-	secret, err = encoding.DecodeString(rest[keyIDLen+1:])
-	if err != nil || encoding.EncodeToString(secret) != rest[keyIDLen+1:] { // 260 bits of text for 256: the last 4 must be 0
-		return "", nil, malformed
+	secret = make([]byte, secretBytes)
+	_, err = encoding.Decode(secret, []byte(text))
+	var again [secretLen]byte
+	encoding.Encode(again[:], secret)
+	if err != nil || string(again[:]) != text { // 260 bits of text for 256: the last 4 must be 0
+		return "", nil, &filing.Error{Reason: filing.ReasonKeyInvalid}
 	}
 	return keyID, secret, nil
 }
 
-// hashSecret is what is kept of a secret. It is bound to the key id, so that
-// one record's hash is of no use in another.
-func hashSecret(pepper []byte, keyID string, secret []byte) []byte {
-	mac := hmac.New(sha256.New, pepper)
-	mac.Write([]byte("springtide api key v1\x00" + keyID + "\x00"))
-	mac.Write(secret)
+// A hasher makes what is kept of secrets, under one pepper. It is safe for concurrent use.
+type hasher struct{ macs sync.Pool } // of hash.Hash: to begin with the pepper costs more than all that follows
+
+func newHasher(pepper []byte) *hasher {
+	return &hasher{sync.Pool{New: func() any { return hmac.New(sha256.New, pepper) }}}
+}
+
+// of is what is kept of a secret. It is bound to the key id, so that one
+// record's hash is of no use in another.
+func (h *hasher) of(keyID string, secret []byte) []byte {
+	mac, _ := h.macs.Get().(hash.Hash)
+	defer h.macs.Put(mac)
+	mac.Reset()
+	text := make([]byte, 0, 96)
+	text = append(text, "springtide api key v1\x00"...)
+	text = append(text, keyID...)
+	text = append(text, 0)
+	_, _ = mac.Write(append(text, secret...)) // a hash never fails
 	return mac.Sum(nil)
 }
 

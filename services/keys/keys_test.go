@@ -2,6 +2,7 @@ package keys
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -71,15 +72,29 @@ func FuzzParseToken(f *testing.F) {
 func TestHashIsBoundToPepperAndKey(t *testing.T) {
 	t.Parallel()
 	pepper, secret := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
-	base := hashSecret(pepper, "a", secret)
-	if bytes.Equal(base, hashSecret(bytes.Repeat([]byte{3}, 32), "a", secret)) {
+	h := newHasher(pepper)
+	base := h.of("a", secret)
+	if bytes.Equal(base, newHasher(bytes.Repeat([]byte{3}, 32)).of("a", secret)) {
 		t.Error("the pepper does not matter")
 	}
-	if bytes.Equal(base, hashSecret(pepper, "b", secret)) {
+	if bytes.Equal(base, h.of("b", secret)) {
 		t.Error("the key id does not matter")
 	}
 	if bytes.Contains(base, secret) {
 		t.Error("the secret shows")
+	}
+	if !bytes.Equal(base, h.of("a", secret)) {
+		t.Error("what was hashed before matters")
+	}
+}
+
+func TestHashIsWhatStoredKeysHold(t *testing.T) {
+	t.Parallel()
+	// By any other HMAC-SHA256 over the same text, or no key of an installation would be known any more.
+	const want = "14276431133c60f16baa3237432ca8baae634d1196a15111baad169bedc43a81"
+	got := newHasher(bytes.Repeat([]byte{1}, 32)).of("0123456789abcdef", bytes.Repeat([]byte{2}, 32))
+	if hex.EncodeToString(got) != want {
+		t.Errorf("hash %x, want %s", got, want)
 	}
 }
 

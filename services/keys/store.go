@@ -52,6 +52,7 @@ func (c Config) validate() (Config, error) {
 // A Store is a whole copy of springtide.keys. It is safe for concurrent use.
 type Store struct {
 	cfg     Config
+	hasher  *hasher
 	replica *replica.Replica
 	logger  *slog.Logger
 
@@ -82,7 +83,7 @@ func New(cfg Config, log replica.Log, logger *slog.Logger) (*Store, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{cfg: cfg, logger: logger, keys: make(map[string]entry)}
+	s := &Store{cfg: cfg, hasher: newHasher(cfg.Pepper), logger: logger, keys: make(map[string]entry)}
 	s.replica, err = replica.New(replica.Config{Topic: eventlog.TopicKeys, Apply: s.apply, Retry: cfg.Retry}, log, logger)
 	if err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
@@ -143,7 +144,7 @@ func (s *Store) Authenticate(token string) (Identity, error) {
 	if !s.replica.Loaded() {
 		return Identity{}, &filing.Error{Reason: filing.ReasonStarting, RetryAfter: time.Second}
 	}
-	same := hmac.Equal(record.GetHash(), hashSecret(s.cfg.Pepper, keyID, secret))
+	same := hmac.Equal(record.GetHash(), s.hasher.of(keyID, secret))
 	switch {
 	case !same:
 		return Identity{}, &filing.Error{Reason: filing.ReasonKeyInvalid}
@@ -169,7 +170,7 @@ func (s *Store) Create(ctx context.Context, id Identity) (Key, string, error) {
 		id.Subject = keyID
 	}
 	record := &springtidev1.KeyRecord{
-		KeyId: keyID, Hash: hashSecret(s.cfg.Pepper, keyID, secret),
+		KeyId: keyID, Hash: s.hasher.of(keyID, secret),
 		Tenant: id.Tenant, Subject: id.Subject, Roles: slices.Clone(id.Roles), Taxpayers: slices.Clone(id.Taxpayers),
 		CreateTime: timestamppb.Now(),
 	}
