@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// giveWay lets a process run only while the processors have nothing else to do, and lose them at once to whatever
-// else wakes up. To be nice is not enough: the nicest still keeps a processor for some milliseconds once it has it.
+// giveWay lets a process run only while the processors have nothing else to do, and lose them to whatever else wakes
+// up. To be nice is not enough: that is a small share, and no precedence.
 // The process may not be in a session of its own, as Linux first shares the processors among sessions.
 func giveWay(pid int) error {
 	idle := &unix.SchedAttr{Size: uint32(unsafe.Sizeof(unix.SchedAttr{})), Policy: unix.SCHED_IDLE}
