@@ -112,7 +112,7 @@ type cluster struct {
 	count   int
 	// installation keeps what one test leaves open away from the next.
 	installation string
-	// env are settings of the processes to come, path is the program they run; empty: this tree's.
+	// env are settings of the processes to come, path is the program they run.
 	env  []string
 	path string
 }
@@ -121,7 +121,10 @@ type cluster struct {
 // other run has.
 func startCluster(tb testing.TB, s servers, tenant string, sim ...string) *cluster {
 	tb.Helper()
-	c := &cluster{servers: s, tb: tb, dir: tb.TempDir(), tenant: tenant, installation: "i" + strconv.FormatInt(time.Now().UnixNano(), 36)}
+	c := &cluster{
+		servers: s, tb: tb, dir: tb.TempDir(), tenant: tenant, path: binary(tb),
+		installation: "i" + strconv.FormatInt(time.Now().UnixNano(), 36),
+	}
 	c.startSim("127.0.0.1:0", sim...)
 	return c
 }
@@ -140,11 +143,7 @@ func (c *cluster) start(args ...string) *process {
 	c.tb.Helper()
 	c.count++
 	name := fmt.Sprintf("%s (process %d)", strings.Join(args[:min(2, len(args))], " "), c.count)
-	path := c.path
-	if path == "" {
-		path = binary(c.tb)
-	}
-	return startWith(c.tb, append(c.env[:len(c.env):len(c.env)], c.named()), path, name,
+	return startWith(c.tb, append(c.env[:len(c.env):len(c.env)], c.named()), c.path, name,
 		append(args, "--kafka", c.kafka, "--redis", c.redis, "--data", filepath.Join(c.dir, "site"))...)
 }
 

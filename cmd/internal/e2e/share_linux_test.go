@@ -37,7 +37,7 @@ func giveWay(pid int) error {
 }
 
 // onOneProcessor calls a function whose children will have no more than one processor.
-func onOneProcessor(f func()) error {
+func onOneProcessor(f func()) (err error) {
 	runtime.LockOSThread() // what it may use is a thread's, and its children's
 	defer runtime.UnlockOSThread()
 	var all, one unix.CPUSet
@@ -52,6 +52,7 @@ func onOneProcessor(f func()) error {
 	if err := unix.SchedSetaffinity(0, &one); err != nil {
 		return err
 	}
+	defer func() { err = unix.SchedSetaffinity(0, &all) }() // also when the test ends in f
 	f()
-	return unix.SchedSetaffinity(0, &all)
+	return nil
 }
