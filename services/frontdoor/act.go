@@ -21,7 +21,7 @@ import (
 func (s *filings) CancelFiling(
 	ctx context.Context, req *springtidev1.CancelFilingRequest,
 ) (*springtidev1.CancelFilingResponse, error) {
-	if _, err := s.one(ctx, req.GetFilingId()); err != nil {
+	if _, err := s.one(ctx, identityOf(ctx), req.GetFilingId()); err != nil {
 		return nil, err
 	}
 	id := filing.ID(req.GetFilingId())
@@ -105,7 +105,7 @@ func (d *door) appendEvent(ctx context.Context, partition int, ev *springtidev1.
 func (s *filings) RetryFiling(
 	ctx context.Context, req *springtidev1.RetryFilingRequest,
 ) (*springtidev1.RetryFilingResponse, error) {
-	f, err := s.one(ctx, req.GetFilingId())
+	f, err := s.one(ctx, identityOf(ctx), req.GetFilingId())
 	if err != nil {
 		return nil, err
 	}

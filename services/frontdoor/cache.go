@@ -4,62 +4,88 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/filing"
-	"springtide/services/status"
+	"springtide/services/keys"
 )
 
 // cacheTTL bounds how long an answer may lack a conflict that came after acceptance.
 const cacheTTL = 5 * time.Second
 
 // cache keeps accepted filings for a short while: acceptance beats every other
-// event, so the state and the receipt can never change. It is bounded; when full
-// it forgets some entry. It is safe for concurrent use.
+// event, so the state and the receipt can never change. They are kept encoded, as the
+// collector has to look at each of a filing's forty pieces, and most polls want none of
+// them. It is bounded; when full it forgets some entry. It is safe for concurrent use.
 type cache struct {
-	most int
+	most  int
+	began time.Time
 
 	mu   sync.Mutex
-	rows map[filing.ID]cached
+	kept map[filing.ID]kept
 }
 
-type cached struct {
-	row   status.Row
-	until time.Time
+// kept is an accepted filing.
+type kept struct {
+	tenant  string
+	version int64
+	packed  []byte
+	until   time.Duration // since the cache began
 }
 
-func newCache(most int) *cache { return &cache{most: most, rows: make(map[filing.ID]cached)} }
+func newCache(most int) *cache {
+	return &cache{most: most, began: time.Now(), kept: make(map[filing.ID]kept)}
+}
 
-// get returns a row that must not be changed.
-func (c *cache) get(id filing.ID) (status.Row, bool) {
+// visible reports whether a caller may know of it.
+func (k kept) visible(who keys.Identity) bool {
+	if k.tenant != who.Tenant || len(who.Taxpayers) == 0 {
+		return k.tenant == who.Tenant
+	}
+	f, err := k.glance().Filing()
+	return err == nil && visible(who, k.tenant, f)
+}
+
+func (k kept) glance() Glance {
+	return Glance{Version: k.version, State: springtidev1.FilingState_FILING_STATE_ACCEPTED, packed: k.packed}
+}
+
+func (c *cache) get(id filing.ID) (kept, bool) {
+	now := time.Since(c.began)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, ok := c.rows[id]
-	if ok && time.Now().After(e.until) {
-		delete(c.rows, id)
-		return status.Row{}, false
+	e, ok := c.kept[id]
+	if ok && now > e.until {
+		delete(c.kept, id)
+		return kept{}, false
 	}
-	return e.row, ok
+	return e, ok
 }
 
-// put keeps a row if it is accepted.
-func (c *cache) put(id filing.ID, row status.Row) {
-	if row.Filing.GetState() != springtidev1.FilingState_FILING_STATE_ACCEPTED || row.Filing.GetReceipt() == nil {
+// put keeps a tenant's filing if it is accepted.
+func (c *cache) put(id filing.ID, tenant string, f *springtidev1.Filing) {
+	if f.GetState() != springtidev1.FilingState_FILING_STATE_ACCEPTED || f.GetReceipt() == nil {
 		return
 	}
+	packed, err := proto.Marshal(f)
+	if err != nil {
+		return // it is read from the view again
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, known := c.rows[id]; !known && len(c.rows) >= c.most {
-		for other := range c.rows { // any: the order of a map is random enough
-			delete(c.rows, other)
+	if _, known := c.kept[id]; !known && len(c.kept) >= c.most {
+		for other := range c.kept { // any: the order of a map is random enough
+			delete(c.kept, other)
 			break
 		}
 	}
-	c.rows[id] = cached{row: row, until: time.Now().Add(cacheTTL)}
+	c.kept[id] = kept{tenant, f.GetVersion(), packed, time.Since(c.began) + cacheTTL}
 }
 
 // drop forgets a filing.
 func (c *cache) drop(id filing.ID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.rows, id)
+	delete(c.kept, id)
 }

@@ -178,11 +178,14 @@ func localized(lang, zh, en string) *errdetails.LocalizedMessage {
 	return &errdetails.LocalizedMessage{Locale: langEn, Message: en}
 }
 
+// metaLanguage is where a caller's languages are in a call's metadata.
+const metaLanguage = "accept-language"
+
 // languageOf reads accept-language. Who names no language gets Chinese; who
 // names only languages we lack gets English.
 func (d *door) languageOf(ctx context.Context) string {
 	const longest = 256
-	values := metadata.ValueFromIncomingContext(ctx, "accept-language")
+	values := metadata.ValueFromIncomingContext(ctx, metaLanguage)
 	if len(values) == 0 || len(values[0]) > longest {
 		return langZh
 	}

@@ -27,7 +27,7 @@ func (d *door) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h
 	}
 	var resp any
 	inner, err := d.admitCaller(ctx, info.FullMethod)
-	inner, span := d.begin(inner, info.FullMethod, began, err == nil)
+	inner, span := d.begin(inner, info.FullMethod, traceparentOf(ctx), began, err == nil)
 	defer span.End()
 	if err == nil {
 		err = d.check(req)

@@ -9,6 +9,8 @@ import (
 
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/filing"
+	"springtide/services/frontdoor"
+	"springtide/services/keys"
 )
 
 // However it comes, a poll is put off with a time to come again, and everything else is answered.
@@ -42,6 +44,12 @@ func TestWhileProcessorsAreShortPollsArePutOff(t *testing.T) {
 			}
 		} else {
 			wantRefusal(t, err, codes.Unavailable, filing.ReasonOverloaded)
+		}
+		_, err = c.server.InProcess().Poll(t.Context(), frontdoor.Poll{
+			FilingID: poll.GetFilingIds()[0], Authorization: "Bearer " + keys.RoleAccountant,
+		})
+		if ours, ok := errors.AsType[*filing.Error](err); !ok || ours.Reason != filing.ReasonOverloaded || ours.RetryAfter <= 0 {
+			t.Errorf("right after %s's: a poll for the HTTP face: %v", name, err)
 		}
 		if _, err := service.ListForms(ctx, &springtidev1.ListFormsRequest{}); err != nil {
 			t.Errorf("%s: what is no poll: %v", name, err)

@@ -90,7 +90,7 @@ func parseIDs(field string, ss []string) ([]filing.ID, error) {
 
 // GetFiling gives one filing as it is.
 func (s *filings) GetFiling(ctx context.Context, req *springtidev1.GetFilingRequest) (*springtidev1.GetFilingResponse, error) {
-	f, err := s.one(ctx, req.GetFilingId())
+	f, err := s.one(ctx, identityOf(ctx), req.GetFilingId())
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func (s *filings) BatchGetFilings(
 
 // GetReceipt gives the receipt of an accepted filing.
 func (s *filings) GetReceipt(ctx context.Context, req *springtidev1.GetReceiptRequest) (*springtidev1.GetReceiptResponse, error) {
-	f, err := s.one(ctx, req.GetFilingId())
+	f, err := s.one(ctx, identityOf(ctx), req.GetFilingId())
 	if err != nil {
 		return nil, err
 	}
@@ -138,12 +138,12 @@ func (s *filings) GetReceipt(ctx context.Context, req *springtidev1.GetReceiptRe
 }
 
 // one finds a single filing; missing and foreign are NOT_FOUND.
-func (d *door) one(ctx context.Context, name string) (*springtidev1.Filing, error) {
+func (d *door) one(ctx context.Context, who keys.Identity, name string) (*springtidev1.Filing, error) {
 	id, err := parseID("filing_id", name)
 	if err != nil {
 		return nil, err
 	}
-	found, err := d.find(ctx, identityOf(ctx), []filing.ID{id})
+	found, err := d.find(ctx, who, []filing.ID{id})
 	if err != nil {
 		return nil, err
 	}
@@ -160,8 +160,12 @@ func (d *door) find(ctx context.Context, who keys.Identity, ids []filing.ID) ([]
 	out := make([]*springtidev1.Filing, len(ids))
 	open := make([]int, 0, len(ids))
 	for i, id := range ids {
-		if row, ok := d.cache.get(id); ok && visible(who, row.Tenant, row.Filing) {
-			out[i] = row.Filing
+		if kept, ok := d.cache.get(id); ok && kept.visible(who) {
+			f, err := kept.glance().Filing()
+			if err != nil {
+				return nil, err
+			}
+			out[i] = f
 			continue
 		}
 		open = append(open, i)
@@ -180,7 +184,7 @@ func (d *door) find(ctx context.Context, who keys.Identity, ids []filing.ID) ([]
 			}
 			if row.Found && visible(who, row.Tenant, row.Filing) {
 				out[i] = d.dressed(row.Filing)
-				d.cache.put(ids[i], status.Row{Tenant: row.Tenant, Filing: row.Filing})
+				d.cache.put(ids[i], who.Tenant, row.Filing)
 				continue
 			}
 			// Foreign filings take the same way as missing ones, so that the time it takes tells nothing.

@@ -13,18 +13,22 @@ import (
 // metaTrace is where a caller's trace context is in a call's metadata.
 const metaTrace = "traceparent"
 
+// traceparentOf is what a call's metadata says of the caller's trace.
+func traceparentOf(ctx context.Context) string {
+	if values := metadata.ValueFromIncomingContext(ctx, metaTrace); len(values) == 1 {
+		return values[0]
+	}
+	return ""
+}
+
 // begin begins the trace of a call that came over the network or through the
 // gateway. Only a caller we know may have us go on with a trace of its own.
-func (d *door) begin(ctx context.Context, method string, began time.Time, known bool) (context.Context, *trace.Span) {
+func (d *door) begin(ctx context.Context, method, traceparent string, began time.Time, known bool) (context.Context, *trace.Span) {
 	if d.deps.Tracer == nil {
 		return ctx, nil
 	}
 	if rule, listed := d.access[method]; !listed || rule.public {
 		return ctx, nil // health checks, and names that a stranger made up
-	}
-	traceparent := ""
-	if values := metadata.ValueFromIncomingContext(ctx, metaTrace); len(values) == 1 {
-		traceparent = values[0]
 	}
 	ctx, span := d.deps.Tracer.Serve(ctx, method[1:], traceparent, known, began)
 	span.Word(trace.Method, method[1:])

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -25,6 +26,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	springtidev1 "springtide/proto/springtide/v1"
+	"springtide/services/frontdoor"
 	"springtide/services/keys"
 )
 
@@ -107,6 +109,8 @@ type Door interface {
 	grpc.ClientConnInterface
 	// Stream follows a server stream in the caller's goroutine. An error of each ends it and is its error.
 	Stream(ctx context.Context, method string, request proto.Message, each func(proto.Message) error) error
+	// Poll answers a status poll; see *frontdoor.Local.
+	Poll(ctx context.Context, p frontdoor.Poll) (frontdoor.Glance, error)
 }
 
 // Deps are what a gateway works with.
@@ -147,7 +151,7 @@ type Server struct {
 	sessions *sessions
 	document []byte
 	streams  *streams
-	polls    polls
+	polls    atomic.Int64 // those that read just now
 	// draining is closed when the drain begins.
 	draining chan struct{}
 }
