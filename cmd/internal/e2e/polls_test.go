@@ -10,7 +10,7 @@ import (
 )
 
 // BenchmarkPolls says how many status polls one front door answers on one processor: the real
-// `serve`, held to one, the phones a process of their own. Each phone asks, with the ETag of the
+// `serve` has one for itself, and everything else the others, the phones a process of their own. Each phone asks, with the ETag of the
 // last answer, as soon as it has that. Then returns are submitted, alone and beside
 // 5,000 polls a second, in turns. SPRINGTIDE_BENCH_AGAINST names an older binary that goes
 // first on each kind of server, in the same run.
@@ -39,9 +39,12 @@ func BenchmarkPolls(b *testing.B) {
 }
 
 const (
-	// polledFor is how long each kind of poll is measured, polledFilings how many filings are asked for.
+	// polledFor is how long each kind of poll is measured, polledFilings how many filings are asked for then.
 	polledFor     = 10 * time.Second
 	polledFilings = 2000
+	// polledBeside are asked for beside submissions: so many that enough phones are left to ask when some were
+	// told to come again later.
+	polledBeside = 10_000
 	// asFastAsTheyCan is more polls a second than phones can make that wait for each answer.
 	asFastAsTheyCan = 1_000_000
 	// pollsBeside are asked for a second beside submissions, which come and go so often.
@@ -49,7 +52,7 @@ const (
 	pollTurns   = 2
 )
 
-// polled is a front door on one processor whose filings are asked for.
+// polled is a front door with a processor for itself whose filings are asked for.
 type polled struct {
 	f     figures
 	door  *door
@@ -61,27 +64,36 @@ func benchPolls(b *testing.B, s servers, path string, f figures) {
 	c := startCluster(b, s, tenantOfThisRun(), "--latency", "0s")
 	c.path = path
 	var p *process
-	err := onOneProcessor(func() { p = c.start("serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "") })
+	giveBack, err := onItsOwnProcessor(func() { p = c.start("serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "") })
 	if errors.Is(err, errors.ErrUnsupported) {
-		b.Skip("here a process cannot be held to one processor")
+		b.Skipf("here a process cannot have a processor for itself: %v", err)
 	}
 	if err != nil {
 		b.Fatal(err)
 	}
+	b.Cleanup(func() {
+		if err := giveBack(); err != nil {
+			b.Error(err)
+		}
+	})
 	m := p.await(`front door is ready.* grpc=(\S+) http=(\S+)`)
 	c.makeKey()
 	d := dial(b, m[1], c.key)
 	d.knowsKey(b)
 	clicks := ackedPerSecond * int(polledFor/time.Second)
-	all := benchReturns(b, polledFilings+2*pollTurns*clicks)
+	all := benchReturns(b, polledBeside+2*pollTurns*clicks)
 	o := newOffice(b, c.tenant)
-	if err := o.press(b.Context(), d, take(&all, polledFilings, fastAuthority), batchSize, batchCallers); err != nil {
-		b.Fatal(err)
-	}
 	q := &polled{f, d, p, crowdAsked{Address: m[2], Key: c.key, Polls: asFastAsTheyCan}}
-	for _, id := range o.ids() {
-		q.asked.FilingIDs = append(q.asked.FilingIDs, string(id))
+	more := func(n int) {
+		if err := o.press(b.Context(), d, take(&all, n, fastAuthority), batchSize, batchCallers); err != nil {
+			b.Fatal(err)
+		}
+		q.asked.FilingIDs = nil
+		for _, id := range o.ids() {
+			q.asked.FilingIDs = append(q.asked.FilingIDs, string(id))
+		}
 	}
+	more(polledFilings)
 	for _, role := range []string{"validate", "project"} { // nothing is submitted yet, so no filing ends
 		c.start("work", role, "--log-level", "warn")
 	}
@@ -95,16 +107,18 @@ func benchPolls(b *testing.B, s servers, path string, f figures) {
 	o.drain(b, d)
 	q.flatOut("filings that are accepted: from the door's cache for 5 s", "accepted")
 
+	more(polledBeside - polledFilings)
+	o.drain(b, d)
 	var alone, beside spell
 	var seen crowdSeen
 	q.asked.Polls = pollsBeside
 	for range pollTurns {
-		some, more := take(&all, clicks, fastAuthority), take(&all, clicks, fastAuthority)
+		some, others := take(&all, clicks, fastAuthority), take(&all, clicks, fastAuthority)
 		alone.during(p, func() []time.Duration { return submitAt(b, d, some, polledFor) })
 		crowd := startCrowd(b, q.asked)
 		beside.during(p, func() []time.Duration {
 			crowd.poll()
-			return submitAt(b, d, more, polledFor)
+			return submitAt(b, d, others, polledFor)
 		})
 		seen.add(crowd.leave())
 	}

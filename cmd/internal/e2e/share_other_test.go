@@ -7,5 +7,5 @@ import "errors"
 // giveWay has no means here: the crowd takes its share.
 func giveWay(int) error { return nil }
 
-// onOneProcessor has no means here.
-func onOneProcessor(func()) error { return errors.ErrUnsupported }
+// onItsOwnProcessor has no means here.
+func onItsOwnProcessor(func()) (func() error, error) { return nil, errors.ErrUnsupported }
