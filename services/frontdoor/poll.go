@@ -92,12 +92,13 @@ func headerValues(value string) []string {
 // glance finds a single filing; missing and foreign are NOT_FOUND.
 func (d *door) glance(ctx context.Context, who keys.Identity, name string) (Glance, error) {
 	id := filing.ID(name)
+	if kept, ok := d.cache.get(id); ok && kept.visible(who) {
+		return kept.glance(), nil
+	}
 	if !id.Valid() {
 		if err := d.check(&springtidev1.GetFilingRequest{FilingId: name}); err != nil {
-			return Glance{}, err // the words that gRPC has for it
+			return Glance{}, err // in the words that gRPC has for it
 		}
-	} else if kept, ok := d.cache.get(id); ok && kept.visible(who) {
-		return kept.glance(), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.RequestTimeout)
 	defer cancel()

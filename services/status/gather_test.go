@@ -3,10 +3,14 @@ package status
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
 	springtidev1 "springtide/proto/springtide/v1"
@@ -101,6 +105,52 @@ func TestReadsThatWaitAreBounded(t *testing.T) {
 	}
 	close(hold)
 	g.reading.Wait()
+}
+
+// Phones of one office ask for the same filing at the same time.
+func TestAFilingThatManyAskForIsReadOnce(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	v, err := New(Config{Addrs: []string{m.Addr()}, Partitions: 1}, Deps{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := v.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	var fields []any // of rows, as Redis was asked for them
+	v.client.AddHook(beforePipeline(func(cmds []redis.Cmder) {
+		for _, cmd := range cmds {
+			if args := cmd.Args(); args[0] == "hmget" && strings.HasSuffix(fmt.Sprint(args[1]), keyRows) {
+				fields = append(fields, args[2:]...)
+			}
+		}
+	}))
+	one, two := filing.IDOf("acme", &springtidev1.Return{Form: "a"}), filing.IDOf("acme", &springtidev1.Return{Form: "b"})
+	some := []*ask{{ids: []filing.ID{one, two}}, {ids: []filing.ID{two, one}}, {ids: []filing.ID{two}}, {ids: []filing.ID{one, one}}}
+	v.answer(t.Context(), some)
+	if len(fields) != 2 || fields[0] == fields[1] {
+		t.Errorf("asked Redis for %d rows to tell of two: %q", len(fields), fields)
+	}
+	for i, a := range some {
+		if len(a.answers) != len(a.ids) {
+			t.Errorf("ask %d: %d answers about %d filings", i, len(a.answers), len(a.ids))
+		}
+	}
+}
+
+// beforePipeline is told of what goes to Redis together.
+type beforePipeline func(cmds []redis.Cmder)
+
+func (beforePipeline) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (beforePipeline) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (f beforePipeline) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		f(cmds)
+		return next(ctx, cmds)
+	}
 }
 
 func TestRowsCountOnlyIfNothingWasWipedWhileTheyWereRead(t *testing.T) {
