@@ -38,29 +38,31 @@ func newCache(most int) *cache {
 	return &cache{most: most, began: time.Now(), kept: make(map[filing.ID]kept)}
 }
 
-// visible reports whether a caller may know of it.
-func (k kept) visible(who keys.Identity) bool {
-	if k.tenant != who.Tenant || len(who.Taxpayers) == 0 {
-		return k.tenant == who.Tenant
+// get gives a filing that is kept to a caller who may know of it.
+func (c *cache) get(id filing.ID, who keys.Identity) (Glance, bool) {
+	k, ok := c.fresh(id)
+	if !ok || k.tenant != who.Tenant {
+		return Glance{}, false
 	}
-	f, err := k.glance().Filing()
-	return err == nil && visible(who, k.tenant, f)
+	g := Glance{Version: k.version, State: springtidev1.FilingState_FILING_STATE_ACCEPTED, packed: k.packed}
+	if len(who.Taxpayers) == 0 {
+		return g, true
+	}
+	f, err := g.Filing() // whose it is has to be read, and then it need not be read again
+	g.filing = f
+	return g, err == nil && visible(who, k.tenant, f)
 }
 
-func (k kept) glance() Glance {
-	return Glance{Version: k.version, State: springtidev1.FilingState_FILING_STATE_ACCEPTED, packed: k.packed}
-}
-
-func (c *cache) get(id filing.ID) (kept, bool) {
+func (c *cache) fresh(id filing.ID) (kept, bool) {
 	now := time.Since(c.began)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, ok := c.kept[id]
-	if ok && now > e.until {
+	k, ok := c.kept[id]
+	if ok && now > k.until {
 		delete(c.kept, id)
 		return kept{}, false
 	}
-	return e, ok
+	return k, ok
 }
 
 // put keeps a tenant's filing if it is accepted.

@@ -92,8 +92,8 @@ func headerValues(value string) []string {
 // glance finds a single filing; missing and foreign are NOT_FOUND.
 func (d *door) glance(ctx context.Context, who keys.Identity, name string) (Glance, error) {
 	id := filing.ID(name)
-	if kept, ok := d.cache.get(id); ok && kept.visible(who) {
-		return kept.glance(), nil
+	if seen, ok := d.cache.get(id, who); ok {
+		return seen, nil
 	}
 	if !id.Valid() {
 		if err := d.check(&springtidev1.GetFilingRequest{FilingId: name}); err != nil {

@@ -160,8 +160,8 @@ func (d *door) find(ctx context.Context, who keys.Identity, ids []filing.ID) ([]
 	out := make([]*springtidev1.Filing, len(ids))
 	open := make([]int, 0, len(ids))
 	for i, id := range ids {
-		if kept, ok := d.cache.get(id); ok && kept.visible(who) {
-			f, err := kept.glance().Filing()
+		if seen, ok := d.cache.get(id, who); ok {
+			f, err := seen.Filing()
 			if err != nil {
 				return nil, err
 			}

@@ -10,9 +10,9 @@ import (
 )
 
 // BenchmarkPolls says how many status polls one front door answers on one processor: the real
-// `serve` has one for itself, and everything else the others, the phones a process of their own. Each phone asks, with the ETag of the
-// last answer, as soon as it has that. Then returns are submitted, alone and beside
-// 5,000 polls a second, in turns. SPRINGTIDE_BENCH_AGAINST names an older binary that goes
+// `serve` has one for itself and everything else has the others; the phones are a process of their
+// own. Each phone asks, with the ETag of the last answer, as soon as it has that. Then returns are
+// submitted, alone and beside 5,000 polls a second, in turns. SPRINGTIDE_BENCH_AGAINST names an older binary that goes
 // first on each kind of server, in the same run.
 func BenchmarkPolls(b *testing.B) {
 	if raceDetector {
