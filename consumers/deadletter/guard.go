@@ -4,12 +4,10 @@ import (
 	"context"
 	"fmt"
 
-	"google.golang.org/protobuf/proto"
-
 	"springtide/consumers/ledger"
 	"springtide/consumers/worker"
-	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/eventlog"
+	"springtide/services/records"
 )
 
 // MaxPanics is how often a record is tried before a panic puts it aside.
@@ -24,8 +22,8 @@ func Guard(stage string, log ledger.Appender, w *ledger.Writer, next worker.Hand
 		if !panicked || worker.Failures(ctx)+1 < MaxPanics {
 			return err
 		}
-		sub := &springtidev1.Submission{}
-		if proto.Unmarshal(r.Value, sub) != nil || sub.GetFilingId() == "" {
+		sub, undecoded := records.UnmarshalSubmission(r.Value)
+		if undecoded != nil || sub.GetFilingId() == "" {
 			return Send(ctx, log, stage, r, err)
 		}
 		if r.Topic == eventlog.TopicSubmitted {

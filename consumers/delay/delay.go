@@ -41,6 +41,7 @@ import (
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/crashpoint"
 	"springtide/services/eventlog"
+	"springtide/services/records"
 )
 
 // Group is the consumer group that releases.
@@ -111,7 +112,7 @@ const gateTopic = eventlog.TopicDelay5m
 func park(ctx context.Context, log Appender, sub *springtidev1.Submission, partition int, due time.Time, topic string, atGate bool) error {
 	parked := proto.CloneOf(sub)
 	parked.DueTime, parked.AtGate = timestamppb.New(due), atGate
-	value, err := proto.Marshal(parked)
+	value, err := records.MarshalSubmission(parked)
 	if err != nil {
 		return fmt.Errorf("encode submission %s: %w", sub.GetSubmissionId(), err)
 	}
@@ -129,8 +130,8 @@ func park(ctx context.Context, log Appender, sub *springtidev1.Submission, parti
 // termsOf reads when a parked record is due, and for which authority it waits; "": for none.
 // What cannot be read is due at once: the submit stage says what is to be done with it.
 func termsOf(value []byte) (due time.Time, code string) {
-	sub := &springtidev1.Submission{}
-	if err := proto.Unmarshal(value, sub); err != nil || sub.GetDueTime().CheckValid() != nil {
+	sub, err := records.UnmarshalHeading(value)
+	if err != nil || sub.GetDueTime().CheckValid() != nil {
 		return time.Time{}, ""
 	}
 	if sub.GetAtGate() {
@@ -141,14 +142,14 @@ func termsOf(value []byte) (due time.Time, code string) {
 
 // released is a parked value as it goes back to filings.validated.
 func released(value []byte) []byte {
-	sub := &springtidev1.Submission{}
-	if err := proto.Unmarshal(value, sub); err != nil {
-		return value
-	}
-	sub.DueTime, sub.AtGate = nil, false
-	value, err := proto.Marshal(sub)
+	sub, err := records.UnmarshalSubmission(value)
 	if err != nil {
 		return value
 	}
-	return value
+	sub.DueTime, sub.AtGate = nil, false
+	out, err := records.MarshalSubmission(sub)
+	if err != nil {
+		return value
+	}
+	return out
 }

@@ -10,6 +10,7 @@ import (
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 	"springtide/services/fleet"
+	"springtide/services/records"
 )
 
 // A row is what people see of one filing, and what it is folded from. A row to which
@@ -81,8 +82,8 @@ func (t *table) takeSubmission(r eventlog.Record) {
 	if t.position(filing.ID(r.Key)) >= r.Offset {
 		return
 	}
-	sub := &springtidev1.Submission{}
-	if proto.Unmarshal(r.Value, sub) != nil {
+	sub, err := records.UnmarshalHeading(r.Value)
+	if err != nil {
 		return
 	}
 	sub.Position = r.Offset

@@ -12,8 +12,6 @@ import (
 	"log/slog"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"springtide/consumers/deadletter"
 	"springtide/consumers/delay"
 	"springtide/consumers/ledger"
@@ -23,6 +21,7 @@ import (
 	"springtide/services/crashpoint"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
+	"springtide/services/records"
 	"springtide/services/telemetry/trace"
 )
 
@@ -72,8 +71,8 @@ const maxSteps = 32
 
 // Handle brings one command as far as it gets without waiting.
 func (h *Handler) Handle(ctx context.Context, r eventlog.Record) error {
-	sub := &springtidev1.Submission{}
-	if err := proto.Unmarshal(r.Value, sub); err != nil {
+	sub, err := records.UnmarshalSubmission(r.Value)
+	if err != nil {
 		return deadletter.Send(ctx, h.cfg.Log, Group, r, fmt.Errorf("decode submission: %w", err))
 	}
 	v, err := h.visit(sub)

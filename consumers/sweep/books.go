@@ -14,6 +14,7 @@ import (
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
+	"springtide/services/records"
 )
 
 // hmrc knows no reference of ours: its list is joined by taxpayer and period key.
@@ -113,8 +114,8 @@ func upTo(ctx context.Context, r *eventlog.Reader, end int64, take func(eventlog
 }
 
 func (b *books) submission(r eventlog.Record) error {
-	sub := &springtidev1.Submission{}
-	if proto.Unmarshal(r.Value, sub) != nil || sub.GetReturn().GetAuthority() != hmrc {
+	sub, err := records.UnmarshalSubmission(r.Value)
+	if err != nil || sub.GetReturn().GetAuthority() != hmrc {
 		return nil // what cannot be decoded was put aside, and no filing came of it
 	}
 	key := periodKey(sub.GetReturn().GetTaxpayer().GetId(), sub.GetReturn().GetContext()["periodKey"])

@@ -8,8 +8,6 @@ import (
 	"context"
 	"fmt"
 
-	"google.golang.org/protobuf/proto"
-
 	"springtide/consumers/deadletter"
 	"springtide/consumers/ledger"
 	springtidev1 "springtide/proto/springtide/v1"
@@ -17,6 +15,7 @@ import (
 	"springtide/services/eventlog"
 	"springtide/services/filing"
 	"springtide/services/forms"
+	"springtide/services/records"
 	"springtide/services/telemetry/trace"
 )
 
@@ -43,8 +42,8 @@ func New(rules Checker, log ledger.Appender, partition int) *Handler {
 
 // Handle checks one submission and makes its next step durable.
 func (h *Handler) Handle(ctx context.Context, r eventlog.Record) error {
-	sub := &springtidev1.Submission{}
-	if err := proto.Unmarshal(r.Value, sub); err != nil {
+	sub, err := records.UnmarshalSubmission(r.Value)
+	if err != nil {
 		return deadletter.Send(ctx, h.log, Group, r, fmt.Errorf("decode submission: %w", err))
 	}
 	sub.Position = r.Offset
@@ -72,7 +71,7 @@ func (h *Handler) refuse(ctx context.Context, sub *springtidev1.Submission, viol
 // filings.submitted; its digest goes along.
 func (h *Handler) pass(ctx context.Context, r eventlog.Record, sub *springtidev1.Submission, result forms.Result) error {
 	sub.Completed, sub.Return, sub.Warnings = result.Completed, nil, result.Violations
-	value, err := proto.Marshal(sub)
+	value, err := records.MarshalSubmission(sub)
 	if err != nil {
 		return fmt.Errorf("encode submission: %w", err)
 	}

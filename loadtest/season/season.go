@@ -80,6 +80,8 @@ type Config struct {
 	Env              []string
 	// Workers is how many processes each stage has; for Real. 0: 1.
 	Workers int
+	// Partitions of the topics of what is started; the fewer, the more records share a batch. 0: the product's default.
+	Partitions int
 	// Scaled has the scaler start and stop up to so many processes of each stage it scales. 0:
 	// there is no scaler, and Workers stay. With it Embedded is a process for each role, too, and
 	// only the broker and Redis are the binary's own. Not for Target.
@@ -138,11 +140,12 @@ func or[T int | time.Duration](p *T, v T) {
 
 // Bounds of a run.
 const (
-	mostPeak    = 1_000_000
-	mostFilings = 5_000_000
-	mostTenants = 10_000
-	mostGiant   = 1_000_000
-	longest     = 24 * time.Hour
+	mostPeak       = 1_000_000
+	mostFilings    = 5_000_000
+	mostTenants    = 10_000
+	mostPartitions = 1024
+	mostGiant      = 1_000_000
+	longest        = 24 * time.Hour
 )
 
 // Validate says what is wrong with it.
@@ -166,6 +169,9 @@ func (c Config) Validate() error {
 	}
 	if c.Scaled < 0 || c.Scaled > 64 || (c.Scaled > 0 && c.Servers == Target) {
 		wrong("%d scaled workers: must be 0 to 64, and none at a target", c.Scaled)
+	}
+	if c.Partitions < 0 || c.Partitions > mostPartitions || (c.Partitions > 0 && c.Servers == Target) {
+		wrong("%d partitions: must be 0 to %d, and none at a target", c.Partitions, mostPartitions)
 	}
 	if c.Batch < 0 || c.Batch > mostBatch {
 		wrong("batch %d: must be 1 to %d returns", c.Batch, mostBatch)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -178,6 +179,14 @@ func (s *site) startSim(running, waiting context.Context) error {
 	}})
 }
 
+// partitions is the flag for what the run asks for; without it the product's default holds.
+func (s *site) partitions() []string {
+	if s.cfg.Partitions == 0 {
+		return nil
+	}
+	return []string{"--partitions", strconv.Itoa(s.cfg.Partitions)}
+}
+
 func (s *site) authorities() []string {
 	return []string{
 		"--authority", "cn=" + s.sim.URL + "/etax?class=" + s.cfg.Class + "&" + terms,
@@ -198,7 +207,7 @@ func (s *site) startEmbedded(running, waiting context.Context, tenants []string)
 	data := filepath.Join(s.dir, "dev")
 	dev := &member{kind: product, worker: true, admin: ports[1], Process: &rig.Process{
 		Name: "dev", Ready: rig.PortOpen(s.door),
-		Args: append([]string{"dev", "--data", data, "--grpc", s.door, "--http", "", "--admin", ports[1], "--log-level", "warn"}, s.authorities()...),
+		Args: append([]string{"dev", "--data", data, "--grpc", s.door, "--http", "", "--admin", ports[1], "--log-level", "warn"}, slices.Concat(s.authorities(), s.partitions())...),
 	}}
 	if err := s.run(running, waiting, dev); err != nil {
 		return err
@@ -283,7 +292,7 @@ func (s *site) builtIn(kafka string) []*rig.Process {
 // startRoles starts the workers, which make the topics; then come the keys, and the door that knows them.
 func (s *site) startRoles(running, waiting context.Context, kafka string, tenants []string) error {
 	common := func(name, admin string) []string {
-		return []string{"--kafka", kafka, "--redis", s.redis, "--data", filepath.Join(s.dir, name), "--admin", admin, "--log-format", "json"}
+		return append([]string{"--kafka", kafka, "--redis", s.redis, "--data", filepath.Join(s.dir, name), "--admin", admin, "--log-format", "json"}, s.partitions()...)
 	}
 	roles, workers := []string{"project", "submit", "validate"}, s.cfg.Workers
 	if s.cfg.Scaled > 0 {

@@ -11,6 +11,7 @@ import (
 	"springtide/services/crashpoint"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
+	"springtide/services/records"
 	"springtide/services/status"
 	"springtide/services/telemetry/trace"
 )
@@ -145,17 +146,17 @@ func (s *filings) RetryFiling(
 // submissionAt reads a submission back.
 func (d *door) submissionAt(ctx context.Context, id filing.ID, position int64) (*springtidev1.Submission, error) {
 	p := id.Partition(d.cfg.Partitions)
-	records, err := d.deps.Records.Range(ctx, eventlog.TopicSubmitted, p, position, position+1)
+	found, err := d.deps.Records.Range(ctx, eventlog.TopicSubmitted, p, position, position+1)
 	if err != nil {
 		return nil, &filing.Error{Reason: filing.ReasonLogUnavailable, Err: err}
 	}
-	sub := &springtidev1.Submission{}
-	if len(records) != 1 || string(records[0].Key) != string(id) {
+	if len(found) != 1 || string(found[0].Key) != string(id) {
 		return nil, fmt.Errorf("submission of filing %s is not at %s/%d offset %d", id, eventlog.TopicSubmitted, p, position)
 	}
-	if err := proto.Unmarshal(records[0].Value, sub); err != nil {
+	sub, err := records.UnmarshalSubmission(found[0].Value)
+	if err != nil {
 		return nil, fmt.Errorf("submission of filing %s: %w", id, err)
 	}
-	trace.Link(ctx, records[0].Trace) // whoever submits it again goes on with that
+	trace.Link(ctx, found[0].Trace) // whoever submits it again goes on with that
 	return sub, nil
 }

@@ -13,6 +13,7 @@ import (
 	"springtide/services/acts"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
+	"springtide/services/records"
 )
 
 // operators serves OperationsService. Where a door has no monitor, what needs one
@@ -172,12 +173,12 @@ func (o *operators) deadSubmission(ctx context.Context, records []eventlog.Recor
 }
 
 // decodeDead takes what a dead letter holds out of it.
-func decodeDead(records []eventlog.Record) (*springtidev1.Submission, error) {
-	if len(records) != 1 {
-		return nil, fmt.Errorf("%d records", len(records))
+func decodeDead(found []eventlog.Record) (*springtidev1.Submission, error) {
+	if len(found) != 1 {
+		return nil, fmt.Errorf("%d records", len(found))
 	}
-	letter, sub := &springtidev1.DeadLetter{}, &springtidev1.Submission{}
-	if err := proto.Unmarshal(records[0].Value, letter); err != nil {
+	letter := &springtidev1.DeadLetter{}
+	if err := proto.Unmarshal(found[0].Value, letter); err != nil {
 		return nil, fmt.Errorf("dead letter: %w", err)
 	}
 	switch letter.GetTopic() {
@@ -186,7 +187,8 @@ func decodeDead(records []eventlog.Record) (*springtidev1.Submission, error) {
 	default:
 		return nil, fmt.Errorf("a record of %s is no submission", letter.GetTopic())
 	}
-	if err := proto.Unmarshal(letter.GetValue(), sub); err != nil {
+	sub, err := records.UnmarshalSubmission(letter.GetValue())
+	if err != nil {
 		return nil, fmt.Errorf("submission: %w", err)
 	}
 	return sub, nil

@@ -6,13 +6,13 @@ import (
 	"slices"
 	"strings"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/acts"
 	"springtide/services/eventlog"
 	"springtide/services/filing"
+	"springtide/services/records"
 	"springtide/services/status"
 )
 
@@ -160,16 +160,16 @@ func (d *door) contentOf(ctx context.Context, id filing.ID, f *springtidev1.Fili
 	span, size := spans[p], int64(1)
 	for to := min(f.GetPosition()+1, span.End); to > span.Start; size = walkRecords {
 		from := max(span.Start, to-size)
-		records, err := d.deps.Records.Range(ctx, eventlog.TopicSubmitted, p, from, to)
+		found, err := d.deps.Records.Range(ctx, eventlog.TopicSubmitted, p, from, to)
 		if err != nil {
 			return nil, &filing.Error{Reason: filing.ReasonLogUnavailable, Err: err}
 		}
-		for _, r := range slices.Backward(records) {
+		for _, r := range slices.Backward(found) {
 			if string(r.Key) != string(id) {
 				continue
 			}
-			sub := &springtidev1.Submission{}
-			if proto.Unmarshal(r.Value, sub) == nil && filing.DigestFrom(sub.GetDigest()).String() == f.GetDigest() {
+			sub, err := records.UnmarshalSubmission(r.Value)
+			if err == nil && filing.DigestFrom(sub.GetDigest()).String() == f.GetDigest() {
 				return sub, nil
 			}
 		}

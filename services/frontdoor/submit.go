@@ -20,6 +20,7 @@ import (
 	"springtide/services/filing"
 	"springtide/services/forms"
 	"springtide/services/keys"
+	"springtide/services/records"
 	"springtide/services/status"
 	"springtide/services/telemetry/trace"
 )
@@ -376,7 +377,7 @@ func (it *item) encode(id keys.Identity, batch string, partitions int, now *time
 }
 
 func submissionRecord(sub *springtidev1.Submission, partitions int) (eventlog.Record, error) {
-	value, err := proto.Marshal(sub)
+	value, err := records.MarshalSubmission(sub)
 	if err != nil {
 		return eventlog.Record{}, fmt.Errorf("encode submission %s: %w", sub.GetSubmissionId(), err)
 	}
