@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"springtide/loadtest/rig"
 )
@@ -21,7 +22,8 @@ func contenders() []contender {
 	return []contender{{"springtide", upSpringtide}, {"asynq", upAsynq}, {"river", upRiver}}
 }
 
-// upSpringtide starts a Kafka, a Redis, and one process for each role.
+// upSpringtide starts a Kafka, a Redis, a front door, and one worker process with all
+// stages, or one for each.
 func upSpringtide(ctx context.Context, s *stage) (address, key string, err error) {
 	ports, err := rig.FreePorts(4)
 	if err != nil {
@@ -41,13 +43,17 @@ func upSpringtide(ctx context.Context, s *stage) (address, key string, err error
 		return "", "", err
 	}
 	site := filepath.Join(s.dir, "site")
-	common := []string{"--kafka", kafka, "--redis", redis, "--data", site, "--admin", "", "--log-format", "json"}
-	for _, role := range []string{"project", "submit", "validate"} {
-		args := append([]string{"work", role}, common...)
-		if role == "submit" {
+	common := []string{"--kafka", kafka, "--redis", redis, "--data", site, "--admin", "", "--log-format", "json", "--partitions", strconv.Itoa(s.partitions)}
+	workers := [][]string{{"project", "submit", "validate"}}
+	if s.apart {
+		workers = [][]string{{"project"}, {"submit"}, {"validate"}}
+	}
+	for _, roles := range workers {
+		args := slices.Concat([]string{"work"}, roles, common)
+		if slices.Contains(roles, "submit") {
 			args = append(args, "--authority", bureau+"="+s.simulator+"/etax?class=B&lag=0s&processing=5s&margin=1s&timeout=10s&poll=1s")
 		}
-		p := &rig.Process{Name: role, Path: s.binary, Args: args, Group: role}
+		p := &rig.Process{Name: strings.Join(roles, "-"), Path: s.binary, Args: args, Group: roles[0]}
 		p.Ready = func(ctx context.Context) error {
 			return p.Await(ctx, func(_ bool, joined []int) bool { return len(joined) > 0 })
 		}

@@ -38,6 +38,9 @@
 // River: MaxWorkers is -concurrency (100, as in its documents), fetch intervals as in its own benchmark, jobs
 // inserted by COPY in the transaction that writes the rows, completed in batches. PostgreSQL: fsync on,
 // shared_buffers 256 MB, max_wal_size 4 GB, else as Debian ships it. Both: one front door process, one worker process, GOGC=400.
+//
+// Springtide, too, is a front door and a worker process, with four partitions, which is what it has on one machine of its own
+// accord (springtide dev). On Kafka its default is 16 and a process for each stage, so that each can be scaled by itself: -partitions 16 -apart.
 package main
 
 import (
@@ -79,6 +82,8 @@ func command(ctx context.Context, args []string, out, talk io.Writer) error {
 	flags.IntVar(&cfg.warm, "warm", 1_000, "how many `returns` each files before, which are not measured")
 	flags.IntVar(&cfg.rounds, "rounds", 1, "how often the contenders take turns; the median of their `rounds` is shown")
 	flags.IntVar(&cfg.workers, "concurrency", 100, "how many `jobs` a peer works on at a time")
+	flags.IntVar(&cfg.partitions, "partitions", 4, "`partitions` of Springtide's topics; the product's own default is 4 on one machine (dev) and 16 on Kafka")
+	flags.BoolVar(&cfg.apart, "apart", false, "give each of Springtide's stages a process of its own, as where they are scaled apart")
 	flags.StringVar(&cfg.root, "root", "../..", "`folder` of Springtide's main module")
 	flags.StringVar(&cfg.out, "o", "", "`file` for the results as JSON")
 	flags.StringVar(&only, "only", "", "`names` of contenders, with commas between; empty: all")

@@ -139,7 +139,7 @@ func TestProcessorTimeCountsChildren(t *testing.T) {
 func TestBadFlagsAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
-		{"-filings", "0"}, {"-warm", "-1"}, {"-rounds", "0"}, {"-concurrency", "0"}, {"-only", "kafka"}, {"-root", "."}, {"more"},
+		{"-filings", "0"}, {"-warm", "-1"}, {"-rounds", "0"}, {"-concurrency", "0"}, {"-partitions", "0"}, {"-only", "kafka"}, {"-root", "."}, {"more"},
 	} {
 		var talk bytes.Buffer
 		if err := command(t.Context(), args, &talk, &talk); err == nil {

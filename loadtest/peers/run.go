@@ -22,20 +22,25 @@ import (
 // A config is one comparison.
 type config struct {
 	filings, warm, rounds, workers int
-	root                           string
-	only                           []string
-	out                            string
-	talk                           io.Writer
+	// partitions of Springtide's topics; apart: each of its stages is a process of its own.
+	partitions int
+	apart      bool
+	root       string
+	only       []string
+	out        string
+	talk       io.Writer
 }
 
 func (c *config) validate() error {
 	switch {
 	case c.filings < 1 || c.filings > 500_000:
 		return fmt.Errorf("-filings %d: want 1 to 500000", c.filings)
-	case c.warm < 0 || c.warm > 100_000:
-		return fmt.Errorf("-warm %d: want 0 to 100000", c.warm)
+	case c.warm < 0 || c.warm > 500_000:
+		return fmt.Errorf("-warm %d: want 0 to 500000", c.warm)
 	case c.rounds < 1 || c.rounds > 100:
 		return fmt.Errorf("-rounds %d: want 1 to 100", c.rounds)
+	case c.partitions < 1 || c.partitions > 1024:
+		return fmt.Errorf("-partitions %d: want 1 to 1024", c.partitions)
 	case c.workers < 1 || c.workers > 10_000:
 		return fmt.Errorf("-concurrency %d: want 1 to 10000", c.workers)
 	}
@@ -76,6 +81,8 @@ type report struct {
 	Warm       int      `json:"warm"`
 	Processors int      `json:"processors"`
 	Workers    int      `json:"concurrency_of_peers"`
+	Partitions int      `json:"partitions_of_springtide"`
+	Apart      bool     `json:"springtide_a_process_for_each_stage"`
 	Rounds     []result `json:"rounds"`
 	Medians    []result `json:"medians"`
 }
@@ -100,7 +107,7 @@ func (c *config) run(ctx context.Context) (rep *report, err error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build springtide: %w\n%s", err, out)
 	}
-	rep = &report{Filings: c.filings, Warm: c.warm, Processors: runtime.NumCPU(), Workers: c.workers}
+	rep = &report{Filings: c.filings, Warm: c.warm, Processors: runtime.NumCPU(), Workers: c.workers, Partitions: c.partitions, Apart: c.apart}
 	for round := range c.rounds {
 		for _, k := range contenders() {
 			if len(c.only) > 0 && !slices.Contains(c.only, k.name) {
@@ -128,7 +135,7 @@ func (c *config) play(ctx context.Context, dir, binary string, k contender) (r r
 	}
 	alive, kill := context.WithCancel(context.WithoutCancel(ctx)) // so that a Ctrl-C still ends them in order
 	s := &stage{
-		dir: dir, binary: binary, self: self, workers: c.workers, alive: alive, kill: kill,
+		dir: dir, binary: binary, self: self, workers: c.workers, partitions: c.partitions, apart: c.apart, alive: alive, kill: kill,
 		jars: filepath.Join(c.root, ".services"), script: filepath.Join(c.root, "loadtest", "peers", "services"),
 	}
 	defer s.close()

@@ -25,6 +25,9 @@ type stage struct {
 	script string // that starts PostgreSQL
 	// workers is how many jobs a peer does at a time.
 	workers int
+	// partitions of Springtide's topics, and whether each of its stages is a process of its own.
+	partitions int
+	apart      bool
 
 	// simulator is the authority's address.
 	simulator string
