@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -48,9 +47,22 @@ type Router struct {
 // Beyond it, further codes of a route share the route's own guard.
 const maxGuards = 128
 
-var codePattern = regexp.MustCompile(`^[a-z0-9]+(\.[a-z0-9]+)*$`)
-
-func validCode(code string) bool { return len(code) <= 32 && codePattern.MatchString(code) }
+// validCode reports whether a code is words of lower-case letters and digits with dots
+// between. It is asked for each look at a filing.
+func validCode(code string) bool {
+	inWord := false
+	for _, c := range []byte(code) {
+		switch {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+			inWord = true
+		case c == '.' && inWord:
+			inWord = false
+		default:
+			return false
+		}
+	}
+	return inWord && len(code) <= 32
+}
 
 // NewRouter refuses routes with bad names, doubles, bad guards and bad terms.
 func NewRouter(routes []Route, deps RouterDeps) (*Router, error) {

@@ -21,7 +21,8 @@ const (
 )
 
 // Append appends r to one partition and returns its offset once all in-sync
-// replicas have it. Topic, Partition and Offset of r are ignored.
+// replicas have it. Topic, Partition and Offset of r are ignored. Key and Value must not
+// change any more, not even afterwards: readers of this Log may be given them as they are.
 //
 // Records of concurrent callers share requests: while one request is out, the
 // next batch collects. Transient failures are retried within

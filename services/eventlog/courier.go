@@ -89,6 +89,7 @@ func (c *courier) carry(ctx context.Context, t *trip) {
 	crashpoint.At("eventlog/before-produce")
 	c.log.produce(ctx, load)
 	crashpoint.At("eventlog/after-produce")
+	c.log.feed(load)
 	for _, p := range load {
 		if p.err == nil {
 			p.deliver(ctx, began)
@@ -140,9 +141,12 @@ func (c *courier) load() []*parcel {
 type parcel struct {
 	to    *appender
 	batch []*waiting
-	base  int64 // offset of its first record, unless err
+	now   time.Time // of the request, and of records without a time of their own
+	base  int64     // offset of its first record, unless err
 	err   error
 }
+
+func (p *parcel) place() place { return place{p.to.topic.full, int32(p.to.partition)} }
 
 // deliver answers the callers of a parcel that was sent once: at once if it arrived, and
 // otherwise when it was sent again until it is acknowledged or its time is over.
@@ -206,7 +210,7 @@ func (l *Log) produce(ctx context.Context, load []*parcel) {
 		}
 	}
 	for _, p := range load {
-		p.base, p.err = answerOf(answers[place{p.to.topic.full, int32(p.to.partition)}])
+		p.base, p.err = answerOf(answers[p.place()])
 	}
 	l.metrics.requests.WithLabelValues(kindProduce).Inc()
 }
@@ -230,6 +234,7 @@ func (l *Log) produceRequest(load []*parcel) *produce.Request {
 	now := time.Now()
 	at := make(map[string]int)
 	for _, p := range load {
+		p.now = now
 		i, ok := at[p.to.topic.full]
 		if !ok {
 			i = len(req.Topics)
@@ -238,7 +243,7 @@ func (l *Log) produceRequest(load []*parcel) *produce.Request {
 		}
 		req.Topics[i].Partitions = append(req.Topics[i].Partitions, produce.RequestPartition{
 			Partition: int32(p.to.partition),
-			RecordSet: protocol.RecordSet{Records: &batchReader{batch: p.batch, now: now}},
+			RecordSet: protocol.RecordSet{Records: &batchReader{batch: p.batch, now: p.now}},
 		})
 	}
 	return req
@@ -275,10 +280,7 @@ func (b *batchReader) ReadRecord() (*kafka.Record, error) {
 	}
 	r := &b.batch[b.next].record
 	b.next++
-	b.rec = kafka.Record{Time: r.Time, Key: asBytes(r.Key), Value: asBytes(r.Value)}
-	if b.rec.Time.IsZero() {
-		b.rec.Time = b.now
-	}
+	b.rec = kafka.Record{Time: timeOf(r, b.now), Key: asBytes(r.Key), Value: asBytes(r.Value)}
 	head := b.head[:0]
 	if r.Tenant != "" {
 		head = append(head, kafka.Header{Key: tenantHeader, Value: []byte(r.Tenant)})
@@ -288,6 +290,14 @@ func (b *batchReader) ReadRecord() (*kafka.Record, error) {
 	}
 	b.rec.Headers = head
 	return &b.rec, nil
+}
+
+// timeOf is a record's own time, or that of its request.
+func timeOf(r *Record, now time.Time) time.Time {
+	if r.Time.IsZero() {
+		return now
+	}
+	return r.Time
 }
 
 // asBytes keeps nil apart from empty: nil is a tombstone.

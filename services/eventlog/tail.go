@@ -37,6 +37,7 @@ type tail struct {
 	mu      sync.Mutex
 	members []*seat
 	running bool
+	swept   time.Time // when the last shared fetch asked for everybody
 }
 
 // A seat is one stay of a reader at a tail. All but the channel is guarded by tail.mu.
@@ -45,8 +46,9 @@ type seat struct {
 	partition int
 	wake      chan struct{} // one place: something changed
 
-	asked bool  // a shared fetch asked for it
-	next  int64 // offset to fetch
+	asked bool      // a shared fetch asked for it
+	fed   time.Time // when it last got what this process appended
+	next  int64     // offset to fetch
 	inbox []Record
 	bytes int
 	left  bool
@@ -116,6 +118,8 @@ func (t *tail) drop(s *seat) {
 	s.signal()
 }
 
+func (s *seat) place() place { return place{s.topic.full, int32(s.partition)} }
+
 func (s *seat) signal() {
 	select {
 	case s.wake <- struct{}{}:
@@ -127,9 +131,13 @@ func (s *seat) signal() {
 func (t *tail) run(ctx context.Context) {
 	pace := rate.NewLimiter(tailRate, tailBurst)
 	for {
-		req, asked := t.request()
-		if len(asked) == 0 {
+		req, asked := t.request(ctx)
+		if req == nil {
 			return
+		}
+		if len(asked) == 0 {
+			_ = sleep(ctx, time.Duration(req.MaxWaitTime)*time.Millisecond) // the next request looks at ctx itself
+			continue
 		}
 		found, err := t.fetch(ctx, req, asked)
 		if err != nil {
@@ -163,8 +171,10 @@ type place struct {
 // seats are those that a request asked for. Several may read one partition.
 type seats map[place][]*seat
 
-// request asks for all members; without any the tail stops running.
-func (t *tail) request() (*fetch.Request, seats) {
+// request asks for all members but those whose partition was fed of late, in which case
+// the broker is to answer by when the first of these is due. Without members the tail stops
+// running, and there is no request.
+func (t *tail) request(ctx context.Context) (*fetch.Request, seats) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.members) == 0 {
@@ -173,17 +183,15 @@ func (t *tail) request() (*fetch.Request, seats) {
 	}
 	// The broker fills its answer in the order of the request, so everybody is first once.
 	t.members = append(t.members[1:], t.members[0])
+	asked, wait := t.due(ctx)
 	req := &fetch.Request{
-		ReplicaID: -1, MaxWaitTime: int32(tailWait / time.Millisecond), MinBytes: 1, MaxBytes: maxTailBytes,
+		ReplicaID: -1, MaxWaitTime: int32(max(wait.Milliseconds(), 1)), MinBytes: 1, MaxBytes: maxTailBytes,
 		SessionID: -1, SessionEpoch: -1,
 	}
-	asked := make(seats, len(t.members))
 	at := make(map[string]int)
 	for _, s := range t.members {
-		s.asked = true
-		key := place{s.topic.full, int32(s.partition)}
-		asked[key] = append(asked[key], s)
-		if len(asked[key]) > 1 {
+		key := s.place()
+		if of := asked[key]; len(of) == 0 || of[0] != s {
 			continue
 		}
 		i, ok := at[s.topic.full]
@@ -203,6 +211,34 @@ func (t *tail) request() (*fetch.Request, seats) {
 		}
 	}
 	return req, asked
+}
+
+// due are the seats to ask for, with all others of their partitions, and how long the
+// broker may wait. Once ctx has ended it is everybody, who then learn it.
+func (t *tail) due(ctx context.Context) (asked seats, wait time.Duration) {
+	now := time.Now()
+	wait = t.swept.Add(spareTime).Sub(now)
+	all := ctx.Err() != nil || wait <= 0
+	asked = make(seats, len(t.members))
+	for _, s := range t.members {
+		if all || !s.asked || now.Sub(s.fed) >= spareTime {
+			asked[s.place()] = nil
+		}
+	}
+	spared := false
+	for _, s := range t.members {
+		of, ok := asked[s.place()]
+		if !ok {
+			spared = true
+			continue
+		}
+		asked[s.place()] = append(of, s)
+		s.asked = true
+	}
+	if !spared {
+		t.swept, wait = now, tailWait
+	}
+	return asked, wait
 }
 
 // earliest is the offset that serves all of these seats.

@@ -134,10 +134,10 @@ func (r *reader) submission(sub *springtidev1.Submission) bool {
 		if number != 12 && !once(&seen, number) {
 			return false
 		}
-		switch {
-		case kind == bytesKind:
+		switch kind {
+		case bytesKind:
 			ok = r.submissionPart(sub, number)
-		case kind == varintKind:
+		case varintKind:
 			ok = r.submissionNumber(sub, number)
 		default:
 			return false
