@@ -232,6 +232,8 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 		"only 1m0s long":  func(c *Config) { c.Faults = []Fault{{BureauDown, time.Hour, 1}} },
 		"scaled":          func(c *Config) { c.Scaled = 2 },
 		"the scaler's to": func(c *Config) { c.Servers, c.Scaled, c.Faults = Real, 2, []Fault{{WorkerKill, time.Second, 0}} },
+		"partitions":      func(c *Config) { c.Partitions = 4 },
+		"one process":     func(c *Config) { c.Servers, c.Together, c.Scaled = Real, true, 2 },
 		"must be embedde": func(c *Config) { c.Servers = "cloud" },
 	} {
 		c := good

@@ -80,6 +80,8 @@ type Config struct {
 	Env              []string
 	// Workers is how many processes each stage has; for Real. 0: 1.
 	Workers int
+	// Together has every worker process run all stages, instead of one each; for Real without Scaled.
+	Together bool
 	// Partitions of the topics of what is started; the fewer, the more records share a batch. 0: the product's default.
 	Partitions int
 	// Scaled has the scaler start and stop up to so many processes of each stage it scales. 0:
@@ -169,6 +171,9 @@ func (c Config) Validate() error {
 	}
 	if c.Scaled < 0 || c.Scaled > 64 || (c.Scaled > 0 && c.Servers == Target) {
 		wrong("%d scaled workers: must be 0 to 64, and none at a target", c.Scaled)
+	}
+	if c.Together && (c.Servers != Real || c.Scaled > 0) {
+		wrong("all stages in one process: only on real servers without the scaler")
 	}
 	if c.Partitions < 0 || c.Partitions > mostPartitions || (c.Partitions > 0 && c.Servers == Target) {
 		wrong("%d partitions: must be 0 to %d, and none at a target", c.Partitions, mostPartitions)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,38 @@ func TestASeasonOnTheEmbeddedStack(t *testing.T) {
 	back, err := season.ReadReport(cfg.Out)
 	if err != nil || back.Counts != c || !back.Verdict.Pass {
 		t.Errorf("read back: %v, %+v", err, back)
+	}
+}
+
+// TestASeasonOnRealServers is a few seconds on Kafka and Redis, with all stages in one process.
+func TestASeasonOnRealServers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	const services = "../../.services"
+	if jars, _ := filepath.Glob(services + "/kafka/libs/kafka_*.jar"); len(jars) == 0 && os.Getenv("SPRINGTIDE_REQUIRE_REAL") != "1" {
+		t.Skip("NOT RUN: no real Kafka here; `make services` fetches it")
+	}
+	trace, err := season.ReadTrace("flat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := embedded(t)
+	cfg.Servers, cfg.Services, cfg.Together, cfg.Partitions = season.Real, services, true, 2
+	cfg.Trace, cfg.Peak, cfg.For, cfg.Accountants = trace, 20, 3*time.Second, 0.5
+	r, err := season.Run(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Exit != season.ExitPass || r.Counts.Accepted == 0 || r.Cost.WorkerSource != "one process with every stage" {
+		t.Errorf("exit %d, %+v, %+v, %+v", r.Exit, r.Verdict, r.Counts, r.Cost)
+	}
+	var names []string
+	for _, p := range r.Cost.Processes {
+		names = append(names, p.Name)
+	}
+	if want := []string{"kafka", "redis", "authority", "worker1", "door1"}; !slices.Equal(names, want) {
+		t.Errorf("processes %v, want %v", names, want)
 	}
 }
 

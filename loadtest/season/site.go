@@ -2,6 +2,7 @@ package season
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -294,22 +295,29 @@ func (s *site) startRoles(running, waiting context.Context, kafka string, tenant
 	common := func(name, admin string) []string {
 		return append([]string{"--kafka", kafka, "--redis", s.redis, "--data", filepath.Join(s.dir, name), "--admin", admin, "--log-format", "json"}, s.partitions()...)
 	}
-	roles, workers := []string{"project", "submit", "validate"}, s.cfg.Workers
-	if s.cfg.Scaled > 0 {
-		roles, workers = roles[:1], 1 // the scaler starts the others
+	stages, workers := [][]string{{"project"}, {"submit"}, {"validate"}}, s.cfg.Workers
+	switch {
+	case s.cfg.Scaled > 0:
+		stages, workers = stages[:1], 1 // the scaler starts the others
+	case s.cfg.Together:
+		stages = [][]string{slices.Concat(stages...)}
 	}
 	for i := range workers {
-		for _, role := range roles {
+		for _, roles := range stages {
 			ports, err := rig.FreePorts(1)
 			if err != nil {
 				return err
 			}
-			name := fmt.Sprintf("%s%d", role, i+1)
-			args := append([]string{"work", role}, common(name, ports[0])...)
-			if role == "submit" {
+			m := &member{kind: product, worker: true, admin: ports[0]}
+			if len(roles) == 1 {
+				m.group = roles[0]
+			}
+			name := fmt.Sprintf("%s%d", cmp.Or(m.group, "worker"), i+1)
+			args := slices.Concat([]string{"work"}, roles, common(name, ports[0]))
+			if slices.Contains(roles, "submit") {
 				args = append(args, s.authorities()...)
 			}
-			m := &member{kind: product, worker: true, group: role, admin: ports[0], Process: &rig.Process{Name: name, Args: args, Group: role}}
+			m.Process = &rig.Process{Name: name, Args: args, Group: roles[0]}
 			if err := s.run(running, waiting, m); err != nil {
 				return err
 			}

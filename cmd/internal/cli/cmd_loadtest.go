@@ -63,6 +63,7 @@ func (s *seasonFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&c.Book, "book", "", "`URL` of the target's simulated authority, whose book is the evidence")
 	f.StringVar(&c.Services, "services", ".services", "`folder` of make services, for real servers")
 	f.IntVar(&c.Workers, "workers", 1, "processes of each stage, with real servers")
+	f.BoolVar(&c.Together, "together", false, "with real servers, every worker process runs all stages, as suits one machine, instead of one each")
 	f.IntVar(&c.Partitions, "partitions", 0, "partitions of the topics of what is started; the fewer, the less a filing costs, and the fewer workers a stage can have (0: the default)")
 	f.IntVar(&c.Scaled, "max-workers", 0, "have the scaler start and stop up to so many processes of a stage; 0: --workers stay")
 	f.IntVar(&c.Tenants, "tenants", 0, "firms that file (default: 20)")
