@@ -8,7 +8,7 @@ import (
 )
 
 // spareTime is for how long a partition of which readers were fed is left out of the
-// shared fetch, and so the longest that what others append to it waits.
+// shared fetch, and so about the longest that what others append to it waits.
 const spareTime = 25 * time.Millisecond
 
 // feed hands what was just acknowledged to the readers of this process that stand right

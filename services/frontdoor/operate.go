@@ -151,8 +151,8 @@ func (o *operators) replay(
 
 // deadSubmission finds the submission of a dead letter. Behind the validate stage
 // a record no longer carries the return as it was typed, so that is read back.
-func (o *operators) deadSubmission(ctx context.Context, records []eventlog.Record) (*springtidev1.Submission, error) {
-	sub, err := decodeDead(records)
+func (o *operators) deadSubmission(ctx context.Context, found []eventlog.Record) (*springtidev1.Submission, error) {
+	sub, err := decodeDead(found)
 	if err == nil && sub.GetReturn() == nil {
 		id := filing.ID(sub.GetFilingId())
 		if !id.Valid() || sub.GetPosition() < 0 {

@@ -59,7 +59,7 @@ type reader struct {
 	cells bool
 }
 
-// field takes a tag. Field numbers above 31 are not known by heart.
+// field takes a tag. Field numbers above 31 are not known by heart, so number is at most that.
 func (r *reader) field() (number, kind byte, ok bool) {
 	tag, ok := r.varint()
 	return byte(tag >> 3), byte(tag & 7), ok && tag < 1<<8
@@ -128,7 +128,7 @@ func (r *reader) submission(sub *springtidev1.Submission) bool {
 	var seen uint32
 	for len(r.text) > 0 {
 		number, kind, ok := r.field()
-		if !ok || number == 0 || number > 31 {
+		if !ok || number == 0 {
 			return false
 		}
 		if number != 12 && !once(&seen, number) {
@@ -255,7 +255,7 @@ func (r *reader) filed(to **springtidev1.Return) bool {
 		case 7:
 			ok = in.entry(number, &ret.Context)
 		default:
-			ok = number < 32 && once(&seen, number) && in.returnPart(ret, number)
+			ok = once(&seen, number) && in.returnPart(ret, number)
 		}
 	}
 	return ok
@@ -328,38 +328,4 @@ func (r *reader) entries(number byte) (n int) {
 		}
 		n++
 	}
-}
-
-// MarshalSubmission encodes a submission. Maps come in any order, as with proto.Marshal.
-func MarshalSubmission(sub *springtidev1.Submission) ([]byte, error) {
-	w := writer{b: make([]byte, 0, 512+roomFor(sub.GetReturn())+roomFor(sub.GetCompleted()))}
-	w.message(sub)
-	w.string(1, sub.GetSubmissionId())
-	w.string(2, sub.GetFilingId())
-	w.string(3, sub.GetTenant())
-	w.string(4, sub.GetSubject())
-	if d := sub.GetDigest(); len(d) > 0 {
-		w.b = protowire.AppendBytes(protowire.AppendTag(w.b, 5, protowire.BytesType), d)
-	}
-	w.filed(6, sub.GetReturn())
-	w.string(7, sub.GetBatchId())
-	w.string(8, sub.GetRequestId())
-	w.time(9, sub.GetReceiveTime())
-	w.number(10, sub.GetPosition())
-	w.filed(11, sub.GetCompleted())
-	for _, v := range sub.GetWarnings() { // few have one
-		text, err := proto.Marshal(v)
-		if err != nil {
-			return nil, err
-		}
-		w.b = protowire.AppendBytes(protowire.AppendTag(w.b, 12, protowire.BytesType), text)
-	}
-	w.time(13, sub.GetDueTime())
-	w.number(14, int64(sub.GetFailures()))
-	w.number(15, int64(protowire.EncodeBool(sub.GetReopen())))
-	w.number(16, int64(protowire.EncodeBool(sub.GetAtGate())))
-	if w.strange {
-		return proto.Marshal(sub)
-	}
-	return w.b, nil
 }

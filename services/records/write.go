@@ -10,6 +10,40 @@ import (
 	springtidev1 "springtide/proto/springtide/v1"
 )
 
+// MarshalSubmission encodes a submission. Maps come in any order, as with proto.Marshal.
+func MarshalSubmission(sub *springtidev1.Submission) ([]byte, error) {
+	w := writer{b: make([]byte, 0, 512+roomFor(sub.GetReturn())+roomFor(sub.GetCompleted()))}
+	w.message(sub)
+	w.string(1, sub.GetSubmissionId())
+	w.string(2, sub.GetFilingId())
+	w.string(3, sub.GetTenant())
+	w.string(4, sub.GetSubject())
+	if d := sub.GetDigest(); len(d) > 0 {
+		w.b = protowire.AppendBytes(protowire.AppendTag(w.b, 5, protowire.BytesType), d)
+	}
+	w.filed(6, sub.GetReturn())
+	w.string(7, sub.GetBatchId())
+	w.string(8, sub.GetRequestId())
+	w.time(9, sub.GetReceiveTime())
+	w.number(10, sub.GetPosition())
+	w.filed(11, sub.GetCompleted())
+	for _, v := range sub.GetWarnings() { // few have one
+		text, err := proto.Marshal(v)
+		if err != nil {
+			return nil, err
+		}
+		w.b = protowire.AppendBytes(protowire.AppendTag(w.b, 12, protowire.BytesType), text)
+	}
+	w.time(13, sub.GetDueTime())
+	w.number(14, int64(sub.GetFailures()))
+	w.number(15, int64(protowire.EncodeBool(sub.GetReopen())))
+	w.number(16, int64(protowire.EncodeBool(sub.GetAtGate())))
+	if w.strange {
+		return proto.Marshal(sub)
+	}
+	return w.b, nil
+}
+
 // A writer appends fields to an encoded message. Like the library it leaves out what is empty.
 type writer struct {
 	b []byte

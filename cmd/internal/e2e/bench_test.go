@@ -279,7 +279,8 @@ func (o *office) unfinished(tb testing.TB, d *door, ids []filing.ID) []filing.ID
 	return left
 }
 
-// alonePause is long enough for the writer of the view to forget the filing before.
+// alonePause is long enough for the writer of the view to forget the filing before. What
+// an idle process takes meanwhile counts among the processor time of these filings.
 const alonePause = 150 * time.Millisecond
 
 // alone files one return after the other, with a pause between, and returns how long each
