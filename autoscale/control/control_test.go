@@ -183,6 +183,27 @@ func TestRatesComeFromTwoLooks(t *testing.T) {
 	}
 }
 
+func TestALearnedPaceBoundsOnceItHoldsAll(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		first, second fleet.Authority
+		limited       bool
+		quota         float64
+	}{
+		"both are held":      {fleet.Authority{Pace: 30}, fleet.Authority{Pace: 20.5}, true, 50.5},
+		"one is free":        {fleet.Authority{Pace: 30}, fleet.Authority{}, false, 0},
+		"a quota is known":   {fleet.Authority{Pace: 30, Quota: 40}, fleet.Authority{Pace: 30, Quota: 40}, true, 40},
+		"one finds it shut":  {fleet.Authority{Pace: 30}, fleet.Authority{Pace: 30, Shut: true}, true, 0},
+		"nobody was refused": {fleet.Authority{}, fleet.Authority{}, false, 0},
+	} {
+		c.first.Name, c.second.Name = "a", "a"
+		all := combined(map[string]Report{"v": {Authorities: []fleet.Authority{c.first}}, "w": {Authorities: []fleet.Authority{c.second}}})
+		if a := all["a"]; a.Limited != c.limited || a.Quota != c.quota {
+			t.Errorf("%s: %+v", name, a)
+		}
+	}
+}
+
 func TestTheLoadIsSplitByAuthority(t *testing.T) {
 	t.Parallel()
 	s := newSite(400)

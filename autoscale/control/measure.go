@@ -185,10 +185,10 @@ func (m *measurer) authorities(out *seen, reports map[string]Report, ended map[s
 func closed(a autoscale.Authority) bool { return a.Open || a.Limited && a.Quota == 0 }
 
 // combined is what all workers together know of each authority: it takes nothing
-// if none of them may send, and its concurrency is a bound if it holds all of them.
+// if none of them may send, and its concurrency and the pace they learned are bounds if they hold all of them.
 func combined(reports map[string]Report) map[string]autoscale.Authority {
 	all := make(map[string]autoscale.Authority)
-	free := make(map[string]bool)
+	free, paces := make(map[string]bool), make(map[string][]float64)
 	for _, r := range reports {
 		for _, a := range r.Authorities {
 			t, ok := all[a.Name]
@@ -203,13 +203,17 @@ func combined(reports map[string]Report) map[string]autoscale.Authority {
 			t.Backlog += float64(max(0, a.Held))
 			all[a.Name] = t
 			free[a.Name] = free[a.Name] || a.Concurrency == 0
+			paces[a.Name] = append(paces[a.Name], a.Pace)
 		}
 	}
 	for name, t := range all {
 		if free[name] {
 			t.Concurrency = 0
-			all[name] = t
 		}
+		if learned := fleet.Together(paces[name]); learned > 0 && !t.Limited {
+			t.Quota, t.Limited = learned, true
+		}
+		all[name] = t
 	}
 	return all
 }

@@ -89,8 +89,24 @@ func (g *Guard) learn(ctx context.Context, op string, out Outcome, took time.Dur
 	if learnable(out) && op == "submit" {
 		g.trust()
 	}
-	if out.Kind == Busy && !ill(out) {
-		g.shutFor(max(out.RetryAfter, throttledHold), out.Cause)
+	if throttled := out.Kind == Busy && out.Cause == CauseThrottled; throttled || worked(out) {
+		g.metrics.pace.WithLabelValues(g.code).Set(g.pace.answered(throttled))
+	}
+	if wait := g.leaveAlone(out); wait > 0 {
+		g.shutFor(wait, out.Cause)
+	}
+}
+
+// leaveAlone is for how long nothing is to be asked after an answer. Where the authority
+// does not say, and a pace is learned, that is what spares it.
+func (g *Guard) leaveAlone(out Outcome) time.Duration {
+	switch {
+	case out.Kind != Busy || ill(out):
+		return 0
+	case out.Cause == CauseThrottled && out.RetryAfter == 0 && g.pace.learned() > 0:
+		return 0
+	default:
+		return max(out.RetryAfter, throttledHold)
 	}
 }
 
@@ -102,6 +118,11 @@ func (g *Guard) shutFor(d time.Duration, cause string) {
 	if until.After(g.shutUntil) {
 		g.shutUntil, g.shutCause = until, boundCause(cause)
 	}
+}
+
+// worked reports an answer that cost the authority the work of one.
+func worked(o Outcome) bool {
+	return !ill(o) && o.Kind != Busy && o.Cause != CauseCancelled && o.Cause != CauseNotQueryable
 }
 
 // trust notes that the authority works.

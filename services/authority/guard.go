@@ -97,7 +97,7 @@ func orElse[T comparable](v, otherwise T) T {
 
 func (c GuardConfig) validate() error {
 	var errs []error
-	if c.Quota < 0 || c.Quota > 1e6 {
+	if c.Quota < 0 || c.Quota > maxRate {
 		errs = append(errs, fmt.Errorf("quota %v must be between 0 and a million a second", c.Quota))
 	}
 	if c.FallbackShare <= 0 || c.FallbackShare > 1 {
@@ -127,6 +127,7 @@ type Guard struct {
 	tokens  Tokens  // nil: no other process shares the quota
 	own     *Bucket // the whole quota, which this process alone may not exceed either; nil: no quota
 	local   *Bucket // this process's part of it while the shared bucket fails
+	pace    pace    // what this process learned to ask for at most, whatever the quota
 	breaker circuitbreaker.CircuitBreaker[Outcome]
 	limiter adaptivelimiter.AdaptiveLimiter[Outcome]
 	metrics *metrics
@@ -375,12 +376,13 @@ func (g *Guard) endProbe(probe bool) {
 	g.probing = false
 }
 
-// takeToken asks the shared bucket, and the local one when that fails. This
-// process's own comes first: where the shared one fails only now and then, what it
+// takeToken asks the learned pace, the shared bucket, and the local one when that
+// fails. What is this process's own comes first: one that was taken for nothing is
+// nobody else's loss, and where the shared bucket fails only now and then, what it
 // and the local one give together would exceed the quota.
 func (g *Guard) takeToken(ctx context.Context) time.Duration {
-	if g.own == nil {
-		return 0
+	if wait := g.pace.wait(); wait > 0 || g.own == nil {
+		return wait
 	}
 	wait, _ := g.own.Take(ctx, g.code) // never fails
 	if wait > 0 || g.tokens == nil {
@@ -405,8 +407,11 @@ type Status struct {
 	Cause string
 	// Trial: it was not well, and one filing at a time shows whether it is again.
 	Trial bool
-	// Quota is in requests a second; 0: unlimited.
-	Quota    float64
+	// Quota is in requests a second; 0: none is known.
+	Quota float64
+	// Pace is what the authority was learned to take from this process, in requests a second, while that
+	// is what holds filings; 0: it does not.
+	Pace     float64
 	InFlight int
 	Limit    int
 	// Requests made since the start, queries included, and what the answers to submissions meant, by Kind.
@@ -422,7 +427,7 @@ func (g *Guard) Status() Status {
 	g.mu.Unlock()
 	out := Status{
 		Authority: g.code, Class: g.conn.Terms().Class, Paused: paused, Breaker: g.breaker.State().String(),
-		Held: held, Cause: cause, Trial: g.onTrial(), Quota: g.cfg.Quota, InFlight: taken, Limit: g.limiter.Limit(),
+		Held: held, Cause: cause, Trial: g.onTrial(), Quota: g.cfg.Quota, Pace: g.pace.holding(), InFlight: taken, Limit: g.limiter.Limit(),
 		Requests: g.requests.Load(),
 	}
 	for k := range out.Answers {

@@ -21,6 +21,7 @@ type metrics struct {
 	held     *prometheus.CounterVec
 	inFlight *prometheus.GaugeVec
 	limit    *prometheus.GaugeVec
+	pace     *prometheus.GaugeVec
 	breaker  *prometheus.GaugeVec
 }
 
@@ -51,6 +52,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "springtide_authority_concurrency_limit",
 			Help: "Requests the authority bears at once, as learned from its latency.",
 		}, []string{"authority"}),
+		pace: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "springtide_authority_pace",
+			Help: "Requests a second the authority takes from this process, as learned from its refusals; 0: it refused none.",
+		}, []string{"authority"}),
 		breaker: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "springtide_authority_breaker_state",
 			Help: "0 closed, 1 open, 2 half-open.",
@@ -60,7 +65,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.busy, m.held, m.inFlight, m.limit, m.breaker} {
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.busy, m.held, m.inFlight, m.limit, m.pace, m.breaker} {
 		errs = append(errs, reg.Register(c))
 	}
 	return m, errors.Join(errs...)

@@ -140,7 +140,7 @@ func ParseRate(s string) (float64, error) {
 	number, per, ok := strings.Cut(s, "/")
 	n, err := strconv.ParseFloat(number, 64)
 	seconds, known := map[string]float64{"s": 1, "m": 60, "h": 3600}[per]
-	if !ok || !known || err != nil || !(n > 0) || n > 1e6 {
+	if !ok || !known || err != nil || !(n > 0) || n > maxRate {
 		return 0, fmt.Errorf("%.40q: want a rate such as 50/s or 150/m", s)
 	}
 	return n / seconds, nil

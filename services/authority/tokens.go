@@ -14,6 +14,9 @@ type Tokens interface {
 	Take(ctx context.Context, name string) (wait time.Duration, err error)
 }
 
+// maxRate is the most requests a second that anybody may ask for.
+const maxRate = 1e6
+
 // A Bucket is a token bucket of this process alone, for one authority. It
 // serves where no bucket is shared, and when the shared one cannot be reached.
 type Bucket struct {
@@ -27,7 +30,7 @@ type Bucket struct {
 
 // NewBucket makes a full bucket of burst tokens that gains rate tokens a second. A burst below 1 counts as 1.
 func NewBucket(rate float64, burst int) (*Bucket, error) {
-	if !(rate > 0) || rate > 1e6 {
+	if !(rate > 0) || rate > maxRate {
 		return nil, fmt.Errorf("token bucket: rate %v must be above 0 and at most a million a second", rate)
 	}
 	interval := time.Duration(float64(time.Second) / rate)

@@ -62,6 +62,9 @@ type Authority struct {
 	Name string `json:"name"`
 	// Quota is that of the authority, in filings per second, for all workers; 0: none known.
 	Quota float64 `json:"quota,omitempty"`
+	// Pace is the requests per second that the authority has turned out to take from this
+	// worker, while that is what holds them; 0: it does not.
+	Pace float64 `json:"pace,omitempty"`
 	// Concurrency is how many filings the authority has turned out to bear from
 	// this worker, while that is what holds them; 0: it does not.
 	Concurrency int `json:"concurrency,omitempty"`
@@ -85,6 +88,18 @@ type Authority struct {
 	Answers  map[string]uint64 `json:"answers,omitempty"`
 	InFlight int               `json:"in_flight,omitempty"`
 	Limit    int               `json:"limit,omitempty"`
+}
+
+// Together is what workers take from an authority that have each learned their pace there; 0:
+// at least one of them is not held by it, so that it is no bound of all.
+func Together(paces []float64) (sum float64) {
+	for _, p := range paces {
+		if p == 0 {
+			return 0
+		}
+		sum += p
+	}
+	return sum
 }
 
 // A View keeps reports. *status.View is one.

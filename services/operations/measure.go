@@ -278,7 +278,9 @@ func (m *Monitor) authorities(s *snapshot) {
 func (l *lane) condition(now time.Time) {
 	l.state = springtidev1.AuthorityState_AUTHORITY_STATE_OPEN
 	open, closed := 0, 0
+	paces := make([]float64, 0, len(l.said))
 	for _, a := range l.said {
+		paces = append(paces, a.Pace)
 		l.pace.Quota = max(l.pace.Quota, a.Quota)
 		l.cause = cmp.Or(l.cause, a.Cause)
 		switch {
@@ -290,6 +292,9 @@ func (l *lane) condition(now time.Time) {
 				l.opens = until
 			}
 		}
+	}
+	if l.pace.Quota == 0 {
+		l.pace.Quota = fleet.Together(paces)
 	}
 	switch n := len(l.said); {
 	case l.pause != nil:

@@ -201,6 +201,16 @@ func TestAMeasuredPaceGivesARangeAndAVerdict(t *testing.T) {
 	}
 }
 
+func TestALearnedPaceBoundsLikeAQuota(t *testing.T) {
+	t.Parallel()
+	i, open := install(t), int64(10_000)
+	i.works(30, &open, 100, fleet.Authority{Pace: 110, Breaker: "closed"})
+	o := i.want(onTrack, springtidev1.Bound_BOUND_AUTHORITY_QUOTA, "cn.31")
+	if a := o.GetAuthorities()[0]; a.GetQuotaPerSecond() != 110 {
+		t.Errorf("authority %v", a)
+	}
+}
+
 func TestTooSlowIsLate(t *testing.T) {
 	t.Parallel()
 	i, open := install(t), int64(1_000_000)

@@ -125,7 +125,7 @@ func (r *reporter) report() fleet.Report {
 // authority is what the worker knows of one; the lock is held.
 func (r *reporter) authority(s authority.Status) fleet.Authority {
 	a := fleet.Authority{
-		Name: s.Authority, Quota: s.Quota, Finished: r.visits[s.Authority], Held: r.held[s.Authority],
+		Name: s.Authority, Quota: s.Quota, Pace: s.Pace, Finished: r.visits[s.Authority], Held: r.held[s.Authority],
 		Open:  s.Cause == authority.HeldBreaker,
 		Shut:  s.Cause == authority.HeldPaused || s.Cause == authority.HeldClosed || s.Cause == authority.CauseMaintenance,
 		Trial: s.Trial, Class: s.Class.String(), Paused: s.Paused, Breaker: s.Breaker, Cause: s.Cause,
