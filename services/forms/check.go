@@ -42,6 +42,7 @@ func (c *Catalogue) Check(r *springtidev1.Return) Result {
 		out.Completed = copyReturn(r, 0)
 		return out
 	}
+	defer run.release()
 	run.complete()
 	out.Completed = run.completed(r)
 	out.Violations = append(out.Violations, run.violations()...)
@@ -59,7 +60,12 @@ type run struct {
 	filled  []int
 }
 
+// newRun takes one that another check is done with, if there is any: its cells were
+// most of what a check allocated.
 func newRun(f *form) *run {
+	if r, ok := f.idle.Get().(*run); ok {
+		return r
+	}
 	return &run{
 		form: f,
 		env: env{
@@ -68,6 +74,22 @@ func newRun(f *form) *run {
 		},
 		badCell: make([]bool, len(f.cells)), badFact: make([]bool, len(f.facts)),
 	}
+}
+
+// release gives an emptied run to another check. Nothing that this one gave refers to it.
+func (r *run) release() {
+	clear(r.env.cells)
+	clear(r.env.given)
+	clear(r.env.facts)
+	clear(r.env.present)
+	clear(r.badCell)
+	clear(r.badFact)
+	*r = run{
+		form:    r.form,
+		env:     env{cells: r.env.cells, given: r.env.given, facts: r.env.facts, present: r.env.present},
+		badCell: r.badCell, badFact: r.badFact, filled: r.filled[:0],
+	}
+	r.form.idle.Put(r)
 }
 
 func (r *run) bad(u uses) bool {

@@ -394,6 +394,37 @@ func scramble(c *forms.Catalogue, r *springtidev1.Return, text string, rnd *rand
 	}
 }
 
+// A check uses the cells of one that is done. Nothing of that may be left in them.
+func TestAChecksReturnLeavesNothingToTheNext(t *testing.T) {
+	t.Parallel()
+	all := []*springtidev1.Return{
+		vatSmall(nil),
+		vatSmall(func(r *springtidev1.Return) {
+			r.Lines["1@sc"], r.Lines["15@sc"], r.Lines["A2.cjs.3"] = "much", "1.00", "0.07"
+		}),
+		vatSmall(func(r *springtidev1.Return) { r.Lines, r.Context = nil, nil }),
+		vatSmall(func(r *springtidev1.Return) { r.Context["reduced_1pct"] = "perhaps" }),
+		vatSmall(func(r *springtidev1.Return) { r.Period.End = "2026-05-31" }),
+		vatSmall(func(r *springtidev1.Return) { r.Taxpayer.Id = "91110000YY000001XX" }),
+		cit(nil), cit(func(r *springtidev1.Return) { r.Lines = nil }), gbVAT(nil),
+	}
+	want := make([]forms.Result, len(all))
+	for i, r := range all {
+		want[i] = load(t).Check(r)
+	}
+	c := load(t)
+	for _, first := range all {
+		for i, r := range all {
+			c.Check(first)
+			c.Shape(first)
+			got := c.Check(r)
+			if !proto.Equal(got.Completed, want[i].Completed) || !slices.EqualFunc(got.Violations, want[i].Violations, func(a, b *springtidev1.Violation) bool { return proto.Equal(a, b) }) {
+				t.Fatalf("return %d after another: %v, by itself: %v", i, got, want[i])
+			}
+		}
+	}
+}
+
 func BenchmarkCheck(b *testing.B) {
 	c := load(b)
 	full := vatSmall(func(r *springtidev1.Return) { r.Lines["A2.cjs.3"] = "0.07" })

@@ -8,6 +8,7 @@ import (
 	"go/token"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	springtidev1 "springtide/proto/springtide/v1"
@@ -29,6 +30,7 @@ type form struct {
 	steps     []step // dependencies first
 	rules     []rule // by level
 	described []*springtidev1.Form
+	idle      sync.Pool // of *run
 }
 
 type cell struct {

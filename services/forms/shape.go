@@ -38,7 +38,10 @@ const longestText = 200
 // Facts the form does not know are let through and ignored, so that a client may
 // send all it knows; GetForm lists those that count.
 func (c *Catalogue) Shape(r *springtidev1.Return) []FieldProblem {
-	_, problems := c.read(r)
+	run, problems := c.read(r)
+	if run != nil {
+		run.release()
+	}
 	return problems
 }
 
