@@ -158,7 +158,11 @@ func (p *pace) cut(now time.Time, share float64) {
 	if !p.used {
 		least = paceUnused
 	}
-	p.set(max(cutTo*took, least))
+	next := max(cutTo*took, least)
+	if p.rate > 0 {
+		next = min(next, p.rate) // it may be below paceUnused already
+	}
+	p.set(next)
 }
 
 // measured is what was taken in this round, in requests a second. Without a pace they come in
@@ -184,8 +188,9 @@ func (p *pace) grow() {
 }
 
 func (p *pace) set(rate float64) {
+	rate = min(rate, maxRate)
 	p.rate, p.bucket = rate, nil
 	if rate > 0 {
-		p.bucket, _ = NewBucket(min(rate, maxRate), int(rate*paceDepth.Seconds())) // the rate is above 0
+		p.bucket, _ = NewBucket(rate, int(rate*paceDepth.Seconds())) // the rate is above 0
 	}
 }

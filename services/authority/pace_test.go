@@ -242,6 +242,19 @@ func TestARefusalInAQuietHourDoesNotSlowTheTide(t *testing.T) {
 	})
 }
 
+func TestARefusalInAQuietHourDoesNotRaiseThePace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var p pace
+		p.set(5)
+		p.answered(true)
+		time.Sleep(roundMax) // synthetic
+		if got := p.answered(false); got != 5 {
+			t.Errorf("pace %v, was 5", got)
+		}
+	})
+}
+
 func TestAnAuthorityThatRefusesAllIsAskedNowAndThen(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
