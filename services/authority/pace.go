@@ -29,11 +29,10 @@ const (
 	// paceUnused is the least where nobody was held: that little was asked for says nothing about what could have been.
 	paceUnused = 20
 	// vainCuts in a row that spared nothing are undone, and refusals are not heeded for paceDeaf.
-	// Where more than takenLeast is taken all the while, that is: an authority that takes nothing at all is not asked more.
-	vainCuts   = 3
-	spared     = 0.5
-	takenLeast = 0.1
-	paceDeaf   = time.Minute
+	// Where something is taken all the while, that is: an authority that takes nothing at all is not asked more.
+	vainCuts = 3
+	spared   = 0.5
+	paceDeaf = time.Minute
 )
 
 // A pace is the rate at which an authority takes requests, as far as its answers teach it: until one
@@ -142,7 +141,7 @@ func (p *pace) cut(now time.Time, share float64) {
 		p.before, p.share = p.rate, 0
 	}
 	p.vain, p.share = p.vain+1, max(p.share, share)
-	if p.vain > vainCuts && share > spared*p.share && 1-share > takenLeast {
+	if p.vain > vainCuts && share > spared*p.share && share < 1 {
 		p.vain, p.deaf = 0, now.Add(paceDeaf)
 		p.set(p.before)
 		return
