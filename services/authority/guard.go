@@ -384,13 +384,13 @@ func (g *Guard) takeToken(ctx context.Context) time.Duration {
 	if wait := g.pace.wait(); wait > 0 || g.own == nil {
 		return wait
 	}
-	wait, _ := g.own.Take(ctx, g.code) // never fails
+	wait := g.own.take()
 	if wait > 0 || g.tokens == nil {
 		return wait
 	}
 	wait, err := g.tokens.Take(ctx, g.code)
 	if err != nil {
-		wait, _ = g.local.Take(ctx, g.code) // never fails
+		wait = g.local.take()
 	}
 	return wait
 }

@@ -1,7 +1,6 @@
 package authority
 
 import (
-	"context"
 	"sync"
 	"time"
 )
@@ -69,7 +68,7 @@ func (p *pace) wait() time.Duration {
 	if p.bucket == nil {
 		return 0
 	}
-	held, _ := p.bucket.Take(context.Background(), "") // never fails
+	held := p.bucket.take()
 	if held > 0 {
 		p.used, p.held = true, time.Now()
 	}

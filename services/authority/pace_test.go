@@ -17,7 +17,6 @@ import (
 // strict is an authority that refuses what is over its quota, or a share of whatever comes.
 type strict struct {
 	fake
-	takes   time.Duration
 	retry   time.Duration // what it says when it refuses; 0: nothing
 	mu      sync.Mutex
 	quota   *Bucket    // nil: it has none
@@ -31,7 +30,7 @@ func (s *strict) Submit(context.Context, Filing) Outcome {
 	s.mu.Lock()
 	wait := time.Duration(0)
 	if s.quota != nil {
-		wait, _ = s.quota.Take(context.Background(), "")
+		wait = s.quota.take()
 	}
 	refused := wait > 0 || s.chance != nil && s.chance.Float64() < s.share
 	if refused {
@@ -47,7 +46,8 @@ func (s *strict) Submit(context.Context, Filing) Outcome {
 	return Outcome{Kind: Accepted}
 }
 
-func (s *strict) allow(t interface{ Fatal(...any) }, rate float64, burst int) {
+func (s *strict) allow(t *testing.T, rate float64, burst int) {
+	t.Helper()
 	b, err := NewBucket(rate, burst)
 	if err != nil {
 		t.Fatal(err)
@@ -65,8 +65,10 @@ func (s *strict) seen() (taken, refused int) {
 	return taken, refused
 }
 
-// crowd keeps as many filings at the gate as places are, always, until ctx ends.
-func crowd(ctx context.Context, g *Guard, n int) {
+// during keeps so many at the gate for a time, who come again as soon as they are done or may.
+func during(t *testing.T, g *Guard, n int, lasting time.Duration) {
+	ctx, cancel := context.WithTimeout(t.Context(), lasting)
+	defer cancel()
 	var all sync.WaitGroup
 	for range n {
 		all.Go(func() {
@@ -76,19 +78,11 @@ func crowd(ctx context.Context, g *Guard, n int) {
 					time.Sleep(held) // synthetic
 					continue
 				}
-				out := g.Submit(ctx, Filing{})
-				release(out, 0)
+				release(g.Submit(ctx, Filing{}), 0)
 			}
 		})
 	}
 	all.Wait()
-}
-
-// during lets a crowd stand at the gate for a time.
-func during(t interface{ Context() context.Context }, g *Guard, n int, lasting time.Duration) {
-	ctx, cancel := context.WithTimeout(t.Context(), lasting)
-	defer cancel()
-	crowd(ctx, g, n)
 }
 
 func (s *strict) byChance(share float64) *strict {
@@ -97,7 +91,7 @@ func (s *strict) byChance(share float64) *strict {
 }
 
 func strictOf(takes time.Duration) *strict {
-	return &strict{fake: fake{class: filing.ClassB}, takes: takes}
+	return &strict{fake: fake{class: filing.ClassB, takes: takes}}
 }
 
 func TestAQuotaThatNobodyKnowsIsMetAndHardlyExceeded(t *testing.T) {
@@ -221,7 +215,7 @@ func TestARefusalInAQuietHourDoesNotSlowTheTide(t *testing.T) {
 		for i := range 60 {
 			if a.quota = nil; i%10 == 5 {
 				a.allow(t, 0.001, 1)
-				a.quota.Take(t.Context(), "")
+				a.quota.take()
 			}
 			release, held, _ := g.Admit(t.Context())
 			if held == 0 {

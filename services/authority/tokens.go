@@ -38,7 +38,9 @@ func NewBucket(rate float64, burst int) (*Bucket, error) {
 }
 
 // Take takes a token or tells the wait. The name is ignored; it never fails.
-func (b *Bucket) Take(context.Context, string) (time.Duration, error) {
+func (b *Bucket) Take(context.Context, string) (time.Duration, error) { return b.take(), nil }
+
+func (b *Bucket) take() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
@@ -46,8 +48,8 @@ func (b *Bucket) Take(context.Context, string) (time.Duration, error) {
 		b.full = now
 	}
 	if wait := b.full.Sub(now) - b.depth; wait > 0 {
-		return wait, nil
+		return wait
 	}
 	b.full = b.full.Add(b.interval)
-	return 0, nil
+	return 0
 }
