@@ -30,6 +30,8 @@ type crowdAsked struct {
 	Address, Key, OtherKey string
 	FilingIDs              []string
 	Streams, Polls         int // streams in all, and polls a second
+	// Known: the phones have asked for each filing before anything begins, as they do again and again in life.
+	Known bool
 }
 
 // crowdSeen is what a crowd, or several one after another, saw.
@@ -150,12 +152,16 @@ func beCrowd(in io.Reader, out io.Writer) error {
 	defer cancel()
 	var open sync.WaitGroup
 	c.stream(ctx, &open)
+	phones := c.phones()
+	if asked.Known {
+		eachPhone(phones, func(p *phone) { p.learn(ctx) })
+	}
 	say := json.NewEncoder(out)
 	err := say.Encode("open")
 	for err == nil {
 		var next string
 		if err = lines.Decode(&next); err == nil {
-			open.Go(func() { c.poll(ctx) })
+			open.Go(func() { eachPhone(phones, func(p *phone) { p.poll(ctx) }) })
 		}
 	}
 	cancel()
@@ -273,57 +279,103 @@ func (c *crowd) listen(ctx context.Context, id string, body io.Reader) {
 	}
 }
 
-// poll asks for the filings at a rate, each time with what was known of it before.
-func (c *crowd) poll(ctx context.Context) {
-	const phones = 64
-	ids := c.FilingIDs
-	if c.Polls == 0 || len(ids) < phones {
-		return
+// A phone asks for filings of its own, one at a time, each with what it was told of it before.
+type phone struct {
+	*crowd
+
+	number int
+	mine   []string
+	tags   map[string]string
+}
+
+// manyPhones is how many ask, if there are that many filings.
+const manyPhones = 64
+
+func (c *crowd) phones() []*phone {
+	if c.Polls == 0 || len(c.FilingIDs) < manyPhones {
+		return nil
 	}
+	all := make([]*phone, manyPhones)
+	for n := range all {
+		all[n] = &phone{crowd: c, number: n, tags: make(map[string]string)}
+		for i := n; i < len(c.FilingIDs); i += manyPhones {
+			all[n].mine = append(all[n].mine, c.FilingIDs[i])
+		}
+	}
+	return all
+}
+
+func eachPhone(phones []*phone, do func(*phone)) {
 	var all sync.WaitGroup
-	for phone := range phones {
-		all.Go(func() {
-			var mine []string // each filing is one phone's, which knows what it was told
-			for i := phone; i < len(ids); i += phones {
-				mine = append(mine, ids[i])
-			}
-			l, err := c.connect(ctx)
-			if err != nil {
-				c.failed.Add(1)
-				return
-			}
-			defer l.close()
-			tags, later := make(map[string]string), make(map[string]time.Time)
-			pace := time.Second * phones / time.Duration(c.Polls)
-			due := time.Now().Add(pace * time.Duration(phone) / phones) // people do not tap in step
-			for ; ctx.Err() == nil; due = due.Add(pace) {
-				time.Sleep(time.Until(due)) // a benchmark's pace
-				if late := time.Since(due); late > time.Second {
-					due = due.Add(late) // the machine does not take more: the rate that came about is told
-				}
-				id := mine[rand.IntN(len(mine))]
-				if time.Now().Before(later[id]) {
-					continue // it was told to come again later
-				}
-				wait, err := c.ask(l, id, tags)
-				if wait > 0 {
-					later[id] = time.Now().Add(wait)
-				}
-				if err != nil && ctx.Err() == nil {
-					c.failed.Add(1)
-					return
-				}
-			}
-		})
+	for _, p := range phones {
+		all.Go(func() { do(p) })
 	}
 	all.Wait()
 }
 
+// learn asks for each filing until it is told of it.
+func (p *phone) learn(ctx context.Context) {
+	l, err := p.connect(ctx)
+	if err != nil {
+		p.failed.Add(1)
+		return
+	}
+	defer l.close()
+	for _, id := range p.mine {
+		for p.tags[id] == "" {
+			resp, err := l.get("/v1/filings/"+id, p.Key, "")
+			if err == nil {
+				_, err = io.Copy(io.Discard, resp.Body)
+			}
+			switch {
+			case err != nil || (resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusServiceUnavailable):
+				p.failed.Add(1)
+				return
+			case resp.StatusCode == http.StatusOK:
+				p.tags[id] = resp.Header.Get("ETag")
+			default:
+				time.Sleep(100 * time.Millisecond) // it was put off
+			}
+		}
+	}
+}
+
+// poll asks for the filings at a rate.
+func (p *phone) poll(ctx context.Context) {
+	l, err := p.connect(ctx)
+	if err != nil {
+		p.failed.Add(1)
+		return
+	}
+	defer l.close()
+	later := make(map[string]time.Time)
+	pace := time.Second * manyPhones / time.Duration(p.Polls)
+	due := time.Now().Add(pace * time.Duration(p.number) / manyPhones) // people do not tap in step
+	for ; ctx.Err() == nil; due = due.Add(pace) {
+		time.Sleep(time.Until(due)) // a benchmark's pace
+		if late := time.Since(due); late > time.Second {
+			due = due.Add(late) // the machine does not take more: the rate that came about is told
+		}
+		id := p.mine[rand.IntN(len(p.mine))]
+		if time.Now().Before(later[id]) {
+			continue // it was told to come again later
+		}
+		wait, err := p.ask(l, id)
+		if wait > 0 {
+			later[id] = time.Now().Add(wait)
+		}
+		if err != nil && ctx.Err() == nil {
+			p.failed.Add(1)
+			return
+		}
+	}
+}
+
 // ask polls once. It gives how long to stay away where the door put the poll off; what it says of when a
 // filing may have changed is not heeded, so that the rate is what was asked for.
-func (c *crowd) ask(l *line, id string, tags map[string]string) (wait time.Duration, err error) {
+func (p *phone) ask(l *line, id string) (wait time.Duration, err error) {
 	began := time.Now()
-	resp, err := l.get("/v1/filings/"+id, c.Key, tags[id])
+	resp, err := l.get("/v1/filings/"+id, p.Key, p.tags[id])
 	if err != nil {
 		return 0, err
 	}
@@ -332,22 +384,22 @@ func (c *crowd) ask(l *line, id string, tags map[string]string) (wait time.Durat
 	}
 	took := time.Since(began)
 	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusNotModified {
-		c.mu.Lock()
-		c.seen.Waits = append(c.seen.Waits, took)
-		c.mu.Unlock()
+		p.mu.Lock()
+		p.seen.Waits = append(p.seen.Waits, took)
+		p.mu.Unlock()
 	}
 	switch resp.StatusCode {
 	case http.StatusOK:
-		c.answered.Add(1)
-		tags[id] = resp.Header.Get("ETag")
+		p.answered.Add(1)
+		p.tags[id] = resp.Header.Get("ETag")
 	case http.StatusNotModified:
-		c.same.Add(1)
+		p.same.Add(1)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		c.putOff.Add(1)
+		p.putOff.Add(1)
 		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
 		return time.Duration(seconds) * time.Second, nil
 	default:
-		c.failed.Add(1)
+		p.failed.Add(1)
 	}
 	return 0, nil
 }
