@@ -8,6 +8,7 @@ import (
 
 	springtidev1 "springtide/proto/springtide/v1"
 	"springtide/services/filing"
+	"springtide/services/fleet"
 )
 
 // mostLabels bounds the authorities that have series of their own: those with the most
@@ -95,6 +96,8 @@ func (m *metrics) set(s *snapshot) {
 	m.authorityPaused.Reset()
 	lanes := slices.Clone(s.lanes)
 	slices.SortFunc(lanes, func(a, b lane) int { return int(max(-1, min(1, b.queue.Open-a.queue.Open))) })
+	// What only a pause names is what somebody typed: it may be anything, and nothing waits for it.
+	lanes = slices.DeleteFunc(lanes, func(l lane) bool { return len(l.said) == 0 && l.queue == (fleet.Queue{}) })
 	for i, l := range lanes {
 		name := l.name
 		if i >= mostLabels {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -30,6 +31,7 @@ const partitions = 2
 type installation struct {
 	t       *testing.T
 	monitor *Monitor
+	metrics *prometheus.Registry
 	now     time.Time
 	reports map[string]map[string]status.Report
 	viewErr error
@@ -70,8 +72,10 @@ func (i *installation) RunFor(reason string) (*springtidev1.RetryRun, bool) {
 
 func install(t *testing.T) *installation {
 	t.Helper()
-	i := &installation{t: t, now: time.Date(2026, 7, 15, 1, 0, 0, 0, time.UTC), reports: make(map[string]map[string]status.Report)}
-	m, err := New(Config{Partitions: partitions}, Deps{Log: i, View: i, Acts: i, Metrics: prometheus.NewRegistry()})
+	i := &installation{
+		t: t, metrics: prometheus.NewRegistry(), now: time.Date(2026, 7, 15, 1, 0, 0, 0, time.UTC), reports: make(map[string]map[string]status.Report),
+	}
+	m, err := New(Config{Partitions: partitions}, Deps{Log: i, View: i, Acts: i, Metrics: i.metrics})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,6 +265,34 @@ func TestAnAuthorityThatTakesNothing(t *testing.T) {
 				t.Errorf("done %v, before it opens", e)
 			}
 		})
+	}
+}
+
+// An operator may pause before anybody has said which authorities there are, and may have typed a taxpayer's number.
+func TestWhatAnOperatorTypedIsNoLabel(t *testing.T) {
+	t.Parallel()
+	i := install(t)
+	i.pauses = []acts.Pause{{Authority: "393000000", Time: i.now}, {Authority: "cn", Time: i.now}}
+	i.counts(100, 0)
+	i.workers(fleet.Authority{Quota: 10})
+	i.look()
+	families, err := i.metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]float64)
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			for _, label := range m.GetLabel() {
+				if label.GetName() == "authority" {
+					got[family.GetName()+" "+label.GetValue()] = m.GetGauge().GetValue()
+				}
+			}
+		}
+	}
+	want := map[string]float64{"springtide_overview_authority_open_filings cn.31": 100, "springtide_overview_authority_paused cn.31": 1}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("series (-want +got):\n%s", diff)
 	}
 }
 
