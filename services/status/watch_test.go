@@ -16,6 +16,8 @@ import (
 func (e *env) run(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
+	// Who watches only once the subscription stands is not told that it does.
+	w := e.watch(t, status.Interest{Tenant: "acme", IDs: []filing.ID{"x"}})
 	var done sync.WaitGroup
 	t.Cleanup(func() { cancel(); done.Wait() })
 	done.Go(func() {
@@ -23,7 +25,6 @@ func (e *env) run(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	w := e.watch(t, status.Interest{Tenant: "acme", IDs: []filing.ID{"x"}})
 	if c := must(w.Next(t.Context()))(t); !c.Resync {
 		t.Fatalf("first notice %+v, want resync", c)
 	}
