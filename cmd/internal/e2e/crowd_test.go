@@ -154,14 +154,14 @@ func beCrowd(in io.Reader, out io.Writer) error {
 	c.stream(ctx, &open)
 	phones := c.phones()
 	if asked.Known {
-		eachPhone(phones, func(p *phone) { p.learn(ctx) })
+		eachPhone(ctx, phones, (*phone).learn)
 	}
 	say := json.NewEncoder(out)
 	err := say.Encode("open")
 	for err == nil {
 		var next string
 		if err = lines.Decode(&next); err == nil {
-			open.Go(func() { eachPhone(phones, func(p *phone) { p.poll(ctx) }) })
+			open.Go(func() { eachPhone(ctx, phones, (*phone).poll) })
 		}
 	}
 	cancel()
@@ -305,22 +305,37 @@ func (c *crowd) phones() []*phone {
 	return all
 }
 
-func eachPhone(phones []*phone, do func(*phone)) {
+// eachPhone gives every phone a connection to do something on, and waits for all of them.
+func eachPhone(ctx context.Context, phones []*phone, do func(*phone, context.Context, *line)) {
 	var all sync.WaitGroup
 	for _, p := range phones {
-		all.Go(func() { do(p) })
+		all.Go(func() {
+			l, err := p.connect(ctx)
+			if err != nil {
+				p.failed.Add(1)
+				return
+			}
+			defer l.close()
+			do(p, ctx, l)
+		})
 	}
 	all.Wait()
 }
 
-// learn asks for each filing until it is told of it.
-func (p *phone) learn(ctx context.Context) {
-	l, err := p.connect(ctx)
-	if err != nil {
-		p.failed.Add(1)
-		return
+// until waits for a moment; false: ctx ended before.
+func until(ctx context.Context, due time.Time) bool {
+	timer := time.NewTimer(time.Until(due))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
 	}
-	defer l.close()
+}
+
+// learn asks for each filing until it is told of it.
+func (p *phone) learn(ctx context.Context, l *line) {
 	for _, id := range p.mine {
 		for p.tags[id] == "" {
 			resp, err := l.get("/v1/filings/"+id, p.Key, "")
@@ -333,26 +348,19 @@ func (p *phone) learn(ctx context.Context) {
 				return
 			case resp.StatusCode == http.StatusOK:
 				p.tags[id] = resp.Header.Get("ETag")
-			default:
-				time.Sleep(100 * time.Millisecond) // it was put off
+			case !until(ctx, time.Now().Add(100*time.Millisecond)): // it was put off
+				return
 			}
 		}
 	}
 }
 
 // poll asks for the filings at a rate.
-func (p *phone) poll(ctx context.Context) {
-	l, err := p.connect(ctx)
-	if err != nil {
-		p.failed.Add(1)
-		return
-	}
-	defer l.close()
+func (p *phone) poll(ctx context.Context, l *line) {
 	later := make(map[string]time.Time)
 	pace := time.Second * manyPhones / time.Duration(p.Polls)
 	due := time.Now().Add(pace * time.Duration(p.number) / manyPhones) // people do not tap in step
-	for ; ctx.Err() == nil; due = due.Add(pace) {
-		time.Sleep(time.Until(due)) // a benchmark's pace
+	for ; until(ctx, due); due = due.Add(pace) {
 		if late := time.Since(due); late > time.Second {
 			due = due.Add(late) // the machine does not take more: the rate that came about is told
 		}
