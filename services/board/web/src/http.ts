@@ -70,17 +70,21 @@ export function query(args: Record<string, string | number | undefined>): string
   return s ? "?" + s : "";
 }
 
-// pages walks an AIP-158 list to its end, and shows every page as it comes.
+// pages walks an AIP-158 list to its end, and shows every page as it comes, while the next
+// is on its way. The first is short: it fills what can be seen, and is there soon.
 export async function pages<T>(
   path: string, field: string, args: Record<string, string | number | undefined>, came?: (page: T[]) => void,
 ): Promise<T[]> {
+  const ask = (token: string): Promise<Record<string, unknown>> =>
+    call("GET", path + query({ page_size: token === "" && came ? 100 : 500, ...args, page_token: token }));
   const all: T[] = [];
-  for (let token: string | undefined = ""; token !== undefined; ) {
-    const page: Record<string, unknown> = await call("GET", path + query({ page_size: 500, ...args, page_token: token }));
+  for (let next: Promise<Record<string, unknown>> | undefined = ask(""); next; ) {
+    const page: Record<string, unknown> = await next;
+    const token = page["next_page_token"] as string | undefined;
+    next = token ? ask(token) : undefined;
     const items = (page[field] as T[] | undefined) ?? [];
     all.push(...items);
     came?.(items);
-    token = (page["next_page_token"] as string | undefined) || undefined;
   }
   return all;
 }

@@ -77,7 +77,10 @@ export function say(text: Localized | string | undefined): string {
   return (lang.value === "zh" ? text.zh : text.en) || text.zh || text.en || "";
 }
 
-export const number = (value: number): string => new Intl.NumberFormat(locale.value).format(value);
+// Making a formatter takes far longer than using it, so the one that is used most is kept.
+const numbers = computed(() => new Intl.NumberFormat(locale.value));
+
+export const number = (value: number): string => numbers.value.format(value);
 
 const zone = "Asia/Shanghai"; // deadlines are the bureau's, whatever the reader's own clock says
 const zoneOffset = 8 * 3_600_000; // it knows no summer time
@@ -101,8 +104,10 @@ export function deadlineDay(iso: string): string {
   }).format(midnight ? new Date(at.getTime() - 1) : at);
   return midnight ? t("deadline.midnight", { day: text }) : text;
 }
+// monthName is written out here: it is among the first things drawn, and a browser's first
+// date format takes as long as all the rest of the head.
 export function monthName(month: string): string {
-  const [y, m] = month.split("-").map(Number);
-  return new Intl.DateTimeFormat(locale.value, { year: "numeric", month: "long" }).format(new Date(y!, m! - 1, 1));
+  const [year, m] = month.split("-").map(Number);
+  return t("month", { year: year!, month: m!, name: t("month.names").split(" ")[m! - 1]! });
 }
 export const periodText = (p: { start: string; end: string }): string => t("period.range", { start: p.start, end: p.end });

@@ -2,16 +2,18 @@
 
 import { effect } from "@preact/signals";
 import { render } from "preact";
-import { api } from "./api";
 import { Problem } from "./http";
 import { Board } from "./board";
 import { lang, t } from "./i18n";
 import { Login } from "./login";
 import { loadError, session, sessions, wordsOf } from "./session";
-import { firstMonth, forms, open, loading, month, filter } from "./store";
+import { firstMonth, open, loading, month, filter } from "./store";
 import { groups, type Filter } from "./model";
 
+// enter asks who is there and for what is shown at once: whoever is signed in has both
+// after one round trip, and to others every answer is a refusal.
 async function enter(): Promise<void> {
+  const began = begin();
   try {
     session.value = await sessions.get();
   } catch (e) {
@@ -23,22 +25,24 @@ async function enter(): Promise<void> {
     }
     return;
   }
-  await begin();
+  await began;
 }
 
 // begin opens the board for whoever has just signed in.
 export async function begin(): Promise<void> {
-  api.forms().then((list) => (forms.value = list)).catch(() => undefined);
   const show = new URLSearchParams(location.search).get("show");
   if (groups.some((g) => g === show)) filter.value = { ...filter.value, group: show as Filter["group"] };
   await open(month.peek() || (await firstMonth()));
 }
 
+let wasIn = false;
+
 function App() {
   lang.value; // every text changes with it
   const who = session.value;
+  wasIn ||= !!who;
   if (who === undefined) return <div class="splash" role="status" />;
-  return who ? <Board /> : <Login title={t("login.title")} again={month.peek() !== ""} onEnter={begin} />;
+  return who ? <Board /> : <Login title={t("login.title")} again={wasIn} onEnter={begin} />;
 }
 
 effect(() => {

@@ -30,6 +30,7 @@ export interface Row {
   name: string;
   authority: string;
   items: Item[];
+  shown: Item[]; // the latest of each return
   worst: Item;
   rank: number;
 }
@@ -114,16 +115,37 @@ export function rowsOf(items: Iterable<Item>, before: ReadonlyMap<string, Row> =
   return rows;
 }
 
+// inNameOrder gives the rows by name. Comparing Chinese names is slow: those whose name is
+// as it was keep the order they had before, and only the others are sorted, and merged in.
+export function inNameOrder(rows: ReadonlyMap<string, Row>, before: Row[], compare: (a: string, b: string) => number): Row[] {
+  const order = (a: Row, b: Row): number => compare(a.name, b.name) || (a.key < b.key ? -1 : 1);
+  const kept = before.flatMap((old) => {
+    const row = rows.get(old.key);
+    return row?.name === old.name ? row : [];
+  });
+  const placed = new Set(kept.map((r) => r.key));
+  const added = [...rows.values()].filter((r) => !placed.has(r.key)).sort(order);
+  const merged: Row[] = [];
+  let next = 0;
+  for (const row of kept) {
+    while (next < added.length && order(added[next]!, row) < 0) merged.push(added[next++]!);
+    merged.push(row);
+  }
+  return merged.concat(added.slice(next));
+}
+
+const byCode = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
 export function rowWith(key: string, items: Item[]): Row {
-  items.sort((a, b) => a.form.localeCompare(b.form) || b.amendment - a.amendment || a.period.start.localeCompare(b.period.start));
+  items.sort((a, b) => byCode(a.form, b.form) || b.amendment - a.amendment || byCode(a.period.start, b.period.start));
   const shown = latest(items);
   let worst = shown[0]!;
   for (const item of shown) if (rankOf(item.state) < rankOf(worst.state)) worst = item;
-  return { key, name: worst.taxpayer.name ?? "", authority: worst.authority, items, worst, rank: rankOf(worst.state) };
+  return { key, name: worst.taxpayer.name ?? "", authority: worst.authority, items, shown, worst, rank: rankOf(worst.state) };
 }
 
 // latest leaves out what a later amendment replaces.
-export function latest(items: Item[]): Item[] {
+function latest(items: Item[]): Item[] {
   const seen = new Set<string>();
   return items.filter((i) => {
     const key = `${i.form} ${i.authority} ${i.period.start} ${i.period.end}`;
@@ -138,8 +160,7 @@ export interface Filter { group: Group | "all"; form: string; text: string }
 export function matches(row: Row, f: Filter): boolean {
   const text = f.text.trim().toLowerCase();
   if (text && !row.name.toLowerCase().includes(text) && !row.key.toLowerCase().includes(text)) return false;
-  const items = latest(row.items);
-  return items.some((i) => (f.group === "all" || i.group === f.group) && (!f.form || i.form === f.form));
+  return row.shown.some((i) => (f.group === "all" || i.group === f.group) && (!f.form || i.form === f.form));
 }
 
 export function countsOf(items: Iterable<Item>): Record<Group, number> {

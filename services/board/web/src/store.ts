@@ -7,7 +7,7 @@ import { api } from "./api";
 import { Problem } from "./http";
 import { number, say, t } from "./i18n";
 import {
-  countsOf, itemOf, latest, matches, rowsOf, type Filter, type Item, type Row,
+  countsOf, inNameOrder, itemOf, matches, rowsOf, type Filter, type Item, type Row,
 } from "./model";
 import { place } from "./place";
 import { loadError, session, wordsOf } from "./session";
@@ -38,16 +38,18 @@ let frame = 0;
 
 let flushed = 0;
 
-// A long list is drawn ten times a second at most, so that the page answers meanwhile.
+// A long list is drawn ten times a second at most, and less often while it is still coming
+// in, so that the page answers meanwhile.
 function touch(id: string): void {
   dirty.add(id);
   if (frame) return;
-  const wait = items.size > 500 ? Math.max(0, 100 - (performance.now() - flushed)) : 0;
+  const wait = items.size > 500 ? Math.max(0, (partial.peek() ? 400 : 100) - (performance.now() - flushed)) : 0;
   frame = wait > 0 ? window.setTimeout(() => requestAnimationFrame(flush), wait) : requestAnimationFrame(flush);
 }
 
 function flush(): void {
   frame = 0;
+  if (dirty.size === 0) return;
   flushed = performance.now();
   for (const id of dirty) {
     const [d, f] = [drafts.get(id), filings.get(id)];
@@ -122,37 +124,26 @@ async function fetchContents(): Promise<void> {
 export const itemById = (id: string): Item | undefined => (revision.value, items.get(id));
 export const historyOf = (id: string) => seen.get(id) ?? [];
 
-// Comparing Chinese names is slow, and names seldom change: their order is kept.
-let order = new Map<string, number>();
-let orderOf = "";
-function nameOrder(list: Row[]): Map<string, number> {
-  const names = list.map((r) => r.key + r.name).join("\n");
-  if (names !== orderOf) {
-    const collator = new Intl.Collator("zh-CN");
-    const sorted = [...list].sort((a, b) => collator.compare(a.name, b.name) || (a.key < b.key ? -1 : 1));
-    order = new Map(sorted.map((r, i) => [r.key, i]));
-    orderOf = names;
-  }
-  return order;
-}
-
+const collator = new Intl.Collator("zh-CN");
+let byName: Row[] = [];
 let known = new Map<string, Row>();
 const all = computed<Row[]>(() => {
   revision.value;
   known = rowsOf(items.values(), known);
-  const list = [...known.values()];
-  const at = nameOrder(list);
-  return list.sort((a, b) => a.rank - b.rank || at.get(a.key)! - at.get(b.key)!);
+  byName = inNameOrder(known, byName, collator.compare);
+  return [...byName].sort((a, b) => a.rank - b.rank); // keeps the order of names within a rank
 });
 export const rows = computed<Row[]>(() => {
   const f = filter.value;
   return f.group === "all" && !f.form && !f.text ? all.value : all.value.filter((r) => matches(r, f));
 });
 export const total = computed(() => all.value.length);
-export const shownItems = computed<Item[]>(() => all.value.flatMap((r) => latest(r.items)));
+export const shownItems = computed<Item[]>(() => all.value.flatMap((r) => r.shown));
 export const counts = computed(() => countsOf(shownItems.value));
 export const formColumns = computed<string[]>(() => [...new Set(shownItems.value.map((i) => i.form))].sort());
 export const ready = computed<Item[]>(() => shownItems.value.filter((i) => i.group === "ready"));
+export const readyClients = computed<ReadonlySet<string>>(() => new Set(ready.value.map((i) => i.taxpayer.id)));
+export const allReadyChosen = computed(() => readyClients.value.size > 0 && [...readyClients.value].every((c) => selected.value.has(c)));
 export const rowOf = (client: string): Row | undefined => all.value.find((r) => r.key === client);
 // readySelected is what "file selected" files.
 export const readySelected = computed<Item[]>(() => ready.value.filter((i) => selected.value.has(i.taxpayer.id)));
@@ -206,13 +197,16 @@ export async function open(to: string): Promise<void> {
   items.clear();
   seen.clear();
   revision.value++;
-  api.calendar(to).then((c) => { if (load === loads) calendar.value = c; }).catch(() => undefined);
-  // The first page is shown at once; all of them can take a while on a slow line.
-  const show = (page: unknown[]): void => {
-    if (load !== loads || page.length === 0) return;
-    if (loading.peek()) flush();
+  // The first page is shown at once; all of them can take a while on a slow line. What is
+  // not of the list is asked for after it.
+  const shown = (): void => {
+    if (!loading.peek()) return;
+    flush();
     loading.value = false;
+    api.calendar(to).then((c) => { if (load === loads) calendar.value = c; }).catch(() => undefined);
+    if (forms.peek().length === 0) api.forms().then((list) => (forms.value = list)).catch(() => undefined);
   };
+  const show = (page: unknown[]): void => { if (load === loads && page.length > 0) shown(); };
   try {
     await Promise.all([
       api.filings(to, (page) => { if (load === loads) page.forEach(putFiling); show(page); }),
@@ -220,15 +214,14 @@ export async function open(to: string): Promise<void> {
     ]);
     if (load !== loads) return;
     flush();
-    batch(() => {
-      loading.value = false;
-      partial.value = false;
-    });
+    shown();
+    partial.value = false;
     void connect();
   } catch (e) {
     if (load !== loads) return;
     batch(() => {
-      loadError.value = wordsOf(e);
+      const words = wordsOf(e);
+      if (session.peek() !== null) loadError.value = words; // who is not signed in is asked to, which says enough
       loading.value = false;
     });
   }

@@ -5,40 +5,50 @@ import { useSignal } from "@preact/signals";
 import { memo } from "./memo";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { clock, lang, n, number, say, t } from "./i18n";
-import { errorsOf, isEndless, latest, type Item, type Row } from "./model";
+import { errorsOf, isEndless, type Item, type Row } from "./model";
 import { currencyOf, money, signOf } from "./money";
-import { filter, formColumns, formShort, opened, ready, rows, selected, wantContent } from "./store";
+import { allReadyChosen, filter, formColumns, formShort, opened, readyClients, rows, selected, wantContent } from "./store";
 import { Chip } from "./ui";
 
 const narrow = window.matchMedia("(max-width: 45rem)");
+const heightOf = (): number => (narrow.matches ? 116 : 60); // --row in board.css
 const overscan = 6;
+const resting = 150; // milliseconds without a leap
 
 export function Table() {
   const list = rows.value;
   const columns = formColumns.value.filter((f) => !filter.value.form || filter.value.form === f);
   const body = useRef<HTMLTableSectionElement>(null);
-  const span = useSignal({ from: 0, to: 40 });
-  const height = useSignal(narrow.matches ? 116 : 60);
+  const height = useSignal(heightOf());
+  const span = useSignal({ from: 0, to: Math.ceil(window.innerHeight / height.peek()) });
+  const rest = useRef(0);
   const focusOn = useRef<number | null>(null);
+  const slotOf = useRef<ReadonlyMap<string, number>>(new Map());
 
   const measure = (): void => {
     const first = body.current;
     if (!first) return;
     const top = -first.getBoundingClientRect().top;
-    const from = Math.max(0, Math.floor(top / height.peek()) - overscan);
-    const to = Math.min(rows.peek().length, Math.ceil((top + window.innerHeight) / height.peek()) + overscan);
-    if (from !== span.peek().from || to !== span.peek().to) span.value = { from, to };
+    const before = span.peek();
+    let [from, to] = [Math.floor(top / height.peek()), Math.ceil((top + window.innerHeight) / height.peek())];
+    // Whoever leaps past a whole screen at a time has no use for rows beside it until at rest.
+    const spare = from < before.to && to > before.from ? overscan : 0;
+    clearTimeout(rest.current);
+    if (spare === 0) rest.current = window.setTimeout(measure, resting);
+    [from, to] = [Math.max(0, from - spare), Math.min(rows.peek().length, to + spare)];
+    if (from !== before.from || to !== before.to) span.value = { from, to };
   };
   useEffect(() => {
     let frame = 0;
     const soon = (): void => { frame ||= requestAnimationFrame(() => { frame = 0; measure(); }); };
-    const turned = (): void => { height.value = narrow.matches ? 116 : 60; soon(); };
+    const turned = (): void => { height.value = heightOf(); soon(); };
     window.addEventListener("scroll", soon, { passive: true });
     window.addEventListener("resize", soon);
     narrow.addEventListener("change", turned);
     measure();
     return () => {
       cancelAnimationFrame(frame);
+      clearTimeout(rest.current);
       window.removeEventListener("scroll", soon);
       window.removeEventListener("resize", soon);
       narrow.removeEventListener("change", turned);
@@ -74,8 +84,8 @@ export function Table() {
   };
 
   const { from, to } = { from: Math.min(span.value.from, list.length), to: Math.min(span.value.to, list.length) };
-  const readyClients = new Set(ready.value.map((i) => i.taxpayer.id));
-  const allChosen = readyClients.size > 0 && [...readyClients].every((c) => selected.value.has(c));
+  const shown = list.slice(from, to);
+  const slots = (slotOf.current = slotsFor(shown, slotOf.current));
   return (
     <table class="clients" id="clients" tabIndex={-1} aria-rowcount={list.length + 1} onKeyDown={move}>
       <caption class="sr-only">{t("caption")}</caption>
@@ -83,8 +93,8 @@ export function Table() {
         <tr aria-rowindex={1}>
           <th class="c-check" scope="col">
             <input
-              type="checkbox" aria-label={t("select.all")} title={t("select.all")} checked={allChosen} disabled={readyClients.size === 0}
-              onChange={() => (selected.value = allChosen ? new Set() : readyClients)}
+              type="checkbox" aria-label={t("select.all")} title={t("select.all")} checked={allReadyChosen.value} disabled={readyClients.value.size === 0}
+              onChange={() => (selected.value = allReadyChosen.value ? new Set() : readyClients.value)}
             />
           </th>
           <th class="c-client" scope="col">{t("col.client")}</th>
@@ -94,13 +104,23 @@ export function Table() {
       </thead>
       <tbody ref={body}>
         <Gap rows={from} height={height.value} columns={columns.length + 3} />
-        {list.slice(from, to).map((row, i) => (
-          <ClientRow key={row.key} row={row} index={from + i} columns={columns} chosen={selected.value.has(row.key)} lang={lang.value} />
+        {shown.map((row, i) => (
+          <ClientRow key={slots.get(row.key)} row={row} index={from + i} columns={columns} chosen={selected.value.has(row.key)} lang={lang.value} />
         ))}
         <Gap rows={list.length - to} height={height.value} columns={columns.length + 3} />
       </tbody>
     </table>
   );
+}
+
+// slotsFor numbers the places in the document that rows are drawn in. A row that stays keeps
+// its place, and one that comes takes the place of one that went: what is there is written
+// anew, which takes far less than removing it and making another.
+function slotsFor(shown: Row[], before: ReadonlyMap<string, number>): ReadonlyMap<string, number> {
+  const stays = new Set(shown.map((r) => r.key));
+  const free = [...before].filter(([key]) => !stays.has(key)).map(([, slot]) => slot);
+  let [taken, unused] = [0, Math.max(-1, ...before.values()) + 1];
+  return new Map(shown.map((r) => [r.key, before.get(r.key) ?? free[taken++] ?? unused++]));
 }
 
 function Gap({ rows: count, height, columns }: { rows: number; height: number; columns: number }) {
@@ -118,11 +138,16 @@ interface RowProps { row: Row; index: number; columns: string[]; chosen: boolean
 
 const ClientRow = memo(function ClientRow({ row, index, columns, chosen }: RowProps) {
   const name = row.name || t("name.none");
-  const shown = latest(row.items);
   const show = (form?: string): void => { opened.value = { client: row.key, ...(form && { form }) }; };
+  const tr = useRef<HTMLTableRowElement>(null);
+  // The focus goes with the client it was on, not to the one that takes the place.
+  useLayoutEffect(() => {
+    const focused = document.activeElement;
+    if (focused instanceof HTMLElement && tr.current?.contains(focused)) focused.blur();
+  }, [row.key]);
   return (
     <tr
-      aria-rowindex={index + 2} class={`client ${chosen ? "chosen" : ""}`}
+      ref={tr} aria-rowindex={index + 2} class={`client ${chosen ? "chosen" : ""}`}
       onClick={(e) => {
         const target = e.target as HTMLElement;
         if (!target.closest("input, button, a")) show(target.closest("[data-form]")?.getAttribute("data-form") ?? undefined);
@@ -133,7 +158,7 @@ const ClientRow = memo(function ClientRow({ row, index, columns, chosen }: RowPr
         <button type="button" class="client-open" onClick={() => show()} title={name}>{name}</button>
         <span class="client-id">{row.key}</span>
       </th>
-      {columns.map((f) => <FormCell key={f} form={f} items={shown.filter((i) => i.form === f)} />)}
+      {columns.map((f) => <FormCell key={f} form={f} items={row.shown.filter((i) => i.form === f)} />)}
       <td class="c-why"><Why item={row.worst} /></td>
     </tr>
   );

@@ -24,7 +24,7 @@ export const texts = {
   "login.empty": pair("请填写密钥", "Enter a key"),
   "login.code": pair("正在用一次性登录链接登录…", "Signing in with the one-time link…"),
   "login.code.bad": pair("登录链接已用过或已过期。请使用新的链接，或粘贴密钥。", "The sign-in link was used already or has expired. Use a new one, or paste a key."),
-  "login.again": pair("登录已过期，请重新登录。尚未保存的修改仍在本页面中。", "Your session has ended. Sign in again to go on."),
+  "login.again": pair("登录已过期，请重新登录。", "Your session has ended. Sign in again to go on."),
   "logout": pair("退出登录", "Sign out"),
 
   "lang.other": pair("English", "中文"),
@@ -36,6 +36,8 @@ export const texts = {
   "account": pair("{tenant} · {subject}", "{tenant} · {subject}"),
 
   "period": pair("所属期", "Period"),
+  "month": pair("{year}年{month}月", "{name} {year}"),
+  "month.names": pair("一月 二月 三月 四月 五月 六月 七月 八月 九月 十月 十一月 十二月", "January February March April May June July August September October November December"),
   "period.previous": pair("上一个所属期", "Previous period"),
   "period.next": pair("下一个所属期", "Next period"),
   "period.range": pair("{start} 至 {end}", "{start} to {end}"),
