@@ -3,6 +3,8 @@
 package browser_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/cdproto/page"
@@ -11,6 +13,7 @@ import (
 // BenchmarkBoard measures a board of 5,000 clients as a browser sees it: the bytes
 // of the first load as they travel, how long until the list can be used, and the
 // longest time the page did not answer while somebody scrolled to its end and back.
+// Of several loads it gives the median and the worst.
 func BenchmarkBoard(b *testing.B) {
 	const clients = 5000
 	in := install(b)
@@ -19,6 +22,8 @@ func BenchmarkBoard(b *testing.B) {
 	p.visible(".empty h2")
 	file, _, _ := firmFile(b, clients)
 	p.imported(file)
+	seen := map[string][]float64{}
+	note := func(value float64, unit string) { seen[unit] = append(seen[unit], value) }
 	for b.Loop() {
 		p = p.another("zh-CN")
 		call(p, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `new MutationObserver((_, me) => {
@@ -26,23 +31,23 @@ func BenchmarkBoard(b *testing.B) {
 		}).observe(document, { childList: true, subtree: true })`})
 		p.open("http://" + in.http + "/?period=2026-06")
 		p.visible(".clients .client")
+		p.until("document.querySelector('table.clients').getAttribute('aria-rowcount') > %s", clients)
+		note(eval[float64](p, "performance.now()"), "complete-ms")
 		loaded := eval[map[string]float64](p, `(() => {
 			const page = performance.getEntriesByType("navigation")[0];
 			const parts = performance.getEntriesByType("resource").filter((r) => !r.name.includes("/v1/"));
-			const data = performance.getEntriesByType("resource").filter((r) => r.name.includes("/v1/"));
+			const usable = performance.getEntriesByName("usable")[0].startTime;
+			const data = performance.getEntriesByType("resource").filter((r) => r.name.includes("/v1/") && r.responseEnd <= usable);
 			const sum = (list) => list.reduce((n, r) => n + r.encodedBodySize, 0);
 			return {
 				page: page.encodedBodySize + sum(parts), data: sum(data),
-				painted: performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? 0,
-				usable: performance.getEntriesByName("usable")[0]?.startTime ?? 0,
+				painted: performance.getEntriesByName("first-contentful-paint")[0].startTime, usable,
 			};
 		})()`)
-		b.ReportMetric(loaded["page"]/1024, "page-KiB")
-		b.ReportMetric(loaded["data"]/1024, "data-KiB")
-		b.ReportMetric(loaded["painted"], "painted-ms")
-		b.ReportMetric(loaded["usable"], "usable-ms")
-		p.until("document.querySelector('table.clients').getAttribute('aria-rowcount') > %s", clients)
-		b.ReportMetric(eval[float64](p, "performance.now()"), "complete-ms")
+		note(loaded["page"]/1024, "page-KiB")
+		note(loaded["data"]/1024, "data-KiB")
+		note(loaded["painted"], "painted-ms")
+		note(loaded["usable"], "usable-ms")
 		scrolled := eval[map[string]float64](p, `new Promise((done) => {
 			let longest = 0, frames = 0, last = performance.now(), worst = 0;
 			const watch = new PerformanceObserver((list) => list.getEntries().forEach((e) => (longest = Math.max(longest, e.duration))));
@@ -62,9 +67,16 @@ func BenchmarkBoard(b *testing.B) {
 		if scrolled["end"] < clients*40 {
 			b.Fatalf("the page is only %v pixels long", scrolled["end"])
 		}
-		b.ReportMetric(scrolled["longest"], "longtask-ms")
-		b.ReportMetric(scrolled["worst"], "worst-frame-ms")
-		b.ReportMetric(scrolled["frames"], "frames")
+		note(scrolled["longest"], "longtask-ms")
+		note(scrolled["worst"], "frame-ms")
+		note(scrolled["frames"], "frames")
+	}
+	for unit, values := range seen {
+		slices.Sort(values)
+		if strings.HasSuffix(unit, "ms") {
+			b.ReportMetric(values[len(values)-1], "worst-"+unit)
+		}
+		b.ReportMetric(values[len(values)/2], unit)
 	}
 	b.ReportMetric(0, "ns/op") // a load with a scroll has no meaning as one number
 }

@@ -108,6 +108,6 @@ export function deadlineDay(iso: string): string {
 // date format takes as long as all the rest of the head.
 export function monthName(month: string): string {
   const [year, m] = month.split("-").map(Number);
-  return t("month", { year: year!, month: m!, name: t("month.names").split(" ")[m! - 1]! });
+  return t("month", { year: year!, name: t("month.names").split(" ")[m! - 1]! });
 }
 export const periodText = (p: { start: string; end: string }): string => t("period.range", { start: p.start, end: p.end });

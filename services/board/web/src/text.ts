@@ -36,8 +36,8 @@ export const texts = {
   "account": pair("{tenant} · {subject}", "{tenant} · {subject}"),
 
   "period": pair("所属期", "Period"),
-  "month": pair("{year}年{month}月", "{name} {year}"),
-  "month.names": pair("一月 二月 三月 四月 五月 六月 七月 八月 九月 十月 十一月 十二月", "January February March April May June July August September October November December"),
+  "month": pair("{year}年{name}", "{name} {year}"),
+  "month.names": pair("1月 2月 3月 4月 5月 6月 7月 8月 9月 10月 11月 12月", "January February March April May June July August September October November December"),
   "period.previous": pair("上一个所属期", "Previous period"),
   "period.next": pair("下一个所属期", "Next period"),
   "period.range": pair("{start} 至 {end}", "{start} to {end}"),
