@@ -173,7 +173,7 @@ func (c Config) Validate() error {
 		wrong("%d scaled workers: must be 0 to 64, and none at a target", c.Scaled)
 	}
 	if c.Together && (c.Servers != Real || c.Scaled > 0) {
-		wrong("all stages in one process: only on real servers without the scaler")
+		wrong("together: all stages in one process only on real servers, and without the scaler")
 	}
 	if c.Partitions < 0 || c.Partitions > mostPartitions || (c.Partitions > 0 && c.Servers == Target) {
 		wrong("%d partitions: must be 0 to %d, and none at a target", c.Partitions, mostPartitions)
