@@ -102,6 +102,26 @@ func TestAnEndedSession(t *testing.T) {
 	p.until("document.querySelector('.head').textContent.includes('2026年6月')")
 }
 
+// Whoever signs in by a key comes to the period that the address names, else to where work is.
+func TestSigningInByAKey(t *testing.T) {
+	in := install(t)
+	p := signedIn(t, in, 20)
+	for path, period := range map[string]string{"/": "2026-06", "/login": "2026-06", "/?period=2026-05": "2026-05"} {
+		call(p, network.ClearBrowserCookies, cdp.Empty{})
+		p.open("http://" + in.http + path)
+		p.visible("#key")
+		if said := eval[string](p, "document.querySelector('.login [role=alert]').textContent"); said != "" {
+			t.Errorf("%s: before anything was typed it says %q", path, said)
+		}
+		p.write("#key", in.key)
+		p.click(".login [type=submit]")
+		p.until("document.querySelector('#period')?.value === %s && !document.querySelector('.empty[role=status]')", period)
+		if named := eval[string](p, "new URLSearchParams(location.search).get('period')"); named != period {
+			t.Errorf("%s: the address names %q", path, named)
+		}
+	}
+}
+
 // The same page opened eight times: a browser allows six connections to a server,
 // so only tabs that are looked at may hold one, and each must still answer.
 func TestEightTabs(t *testing.T) {

@@ -5,9 +5,12 @@ import { Icon } from "./icons";
 import { loadError, session, sessions, wordsOf } from "./session";
 import { Failure } from "./ui";
 
-// useUp takes a code that was used out of the address.
+// useUp takes a code that was used out of the address, and leaves what else it says.
 function useUp(): void {
-  history.replaceState(null, "", location.pathname === "/login" ? "/" : location.pathname);
+  const rest = new URLSearchParams(location.search);
+  rest.delete("code");
+  const path = location.pathname === "/login" ? "/" : location.pathname;
+  history.replaceState(null, "", path + (rest.size > 0 ? `?${rest.toString()}` : ""));
 }
 
 interface LoginProps { title: string; again: boolean; onEnter: () => Promise<void> }

@@ -7,13 +7,13 @@ import { Board } from "./board";
 import { lang, t } from "./i18n";
 import { Login } from "./login";
 import { loadError, session, sessions, wordsOf } from "./session";
-import { firstMonth, open, loading, month, filter } from "./store";
+import { askedMonth, firstMonth, open, loading, month, filter } from "./store";
 import { groups, type Filter } from "./model";
 
-// enter asks who is there and for what is shown at once: whoever is signed in has both
-// after one round trip, and to others every answer is a refusal.
+// enter asks who is there. If the address says what to show, that is asked for at once:
+// whoever is signed in has both after one round trip, and others are refused both.
 async function enter(): Promise<void> {
-  const began = begin();
+  const began = askedMonth() && begin();
   try {
     session.value = await sessions.get();
   } catch (e) {
@@ -25,7 +25,7 @@ async function enter(): Promise<void> {
     }
     return;
   }
-  await began;
+  await (began || begin());
 }
 
 // begin opens the board for whoever has just signed in.

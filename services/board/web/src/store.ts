@@ -322,10 +322,16 @@ document.addEventListener("visibilitychange", () => {
   }
 });
 
+// askedMonth is the period in the address, if it names one.
+export function askedMonth(): string {
+  const asked = new URLSearchParams(location.search).get("period") ?? "";
+  return /^\d{4}-(0[1-9]|1[0-2])$/.test(asked) ? asked : "";
+}
+
 // firstMonth is where work is: the period in the address, else of the newest thing, else last month.
 export async function firstMonth(): Promise<string> {
-  const asked = new URLSearchParams(location.search).get("period");
-  if (asked && /^\d{4}-(0[1-9]|1[0-2])$/.test(asked)) return asked;
+  const asked = askedMonth();
+  if (asked) return asked;
   const [draft, filing] = await Promise.all([
     api.newestDraft().catch(() => undefined), api.newestFiling().catch(() => undefined),
   ]);
