@@ -140,7 +140,7 @@ const ClientRow = memo(function ClientRow({ row, index, columns, chosen }: RowPr
   const name = row.name || t("name.none");
   const show = (form?: string): void => { opened.value = { client: row.key, ...(form && { form }) }; };
   const tr = useRef<HTMLTableRowElement>(null);
-  // The focus goes with the client it was on, not to the one that takes the place.
+  // The focus goes when its client does, and is not left to the one that takes the place.
   useLayoutEffect(() => {
     const focused = document.activeElement;
     if (focused instanceof HTMLElement && tr.current?.contains(focused)) focused.blur();
