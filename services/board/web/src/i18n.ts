@@ -104,8 +104,8 @@ export function deadlineDay(iso: string): string {
   }).format(midnight ? new Date(at.getTime() - 1) : at);
   return midnight ? t("deadline.midnight", { day: text }) : text;
 }
-// monthName is written out here: it is among the first things drawn, and a browser's first
-// date format takes as long as all the rest of the head.
+// monthName is written out here: it is among the first things drawn, and the first date
+// format that a browser makes takes tens of milliseconds.
 export function monthName(month: string): string {
   const [year, m] = month.split("-").map(Number);
   return t("month", { year: year!, name: t("month.names").split(" ")[m! - 1]! });
